@@ -1,0 +1,104 @@
+"""Deadlines against a plain dict, and the promise that re-arming is cheap."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from usernat.stack.deadlines import Deadlines
+
+keys = st.sampled_from("abcde")
+times = st.integers(0, 40)
+
+
+class DeadlinesAgainstDict(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.deadlines: Deadlines[str] = Deadlines()
+        self.model: dict[str, int] = {}
+        self.now = 0
+
+    @rule(key=keys, when=times)
+    def arm(self, key: str, when: int) -> None:
+        self.deadlines.set(key, when)
+        self.model[key] = when
+
+    @rule(key=keys)
+    def disarm(self, key: str) -> None:
+        self.deadlines.set(key, None)
+        self.model.pop(key, None)
+
+    @rule(key=keys)
+    def clear(self, key: str) -> None:
+        self.deadlines.clear(key)
+        self.model.pop(key, None)
+
+    @rule(now=times)
+    def expire(self, now: int) -> None:
+        due = self.deadlines.expire(now)
+        assert sorted(due) == sorted(key for key, when in self.model.items() if when <= now)
+        assert [self.model[key] for key in due] == sorted(self.model[key] for key in due)
+        for key in due:
+            del self.model[key]
+        following = self.deadlines.next()
+        assert following is None or following > now
+
+    @rule()
+    def ask(self) -> None:
+        assert self.deadlines.next() == min(self.model.values(), default=None)
+
+    @invariant()
+    def equal(self) -> None:
+        for key in "abcde":
+            assert self.deadlines.get(key) == self.model.get(key)
+        assert len(self.deadlines) >= len(self.model)
+
+
+TestDeadlines = DeadlinesAgainstDict.TestCase
+
+
+class Uncomparable:
+    """Two of these at one time must not be compared; nor are they equal."""
+
+
+def test_keys_go_by_identity_and_are_never_compared() -> None:
+    deadlines: Deadlines[Uncomparable] = Deadlines()
+    one, other = Uncomparable(), Uncomparable()
+    deadlines.set(one, 5)
+    deadlines.set(other, 5)
+    assert deadlines.expire(5) == [one, other]
+
+
+def test_arming_later_leaves_the_order_alone() -> None:
+    deadlines: Deadlines[str] = Deadlines()
+    for key in "abc":
+        deadlines.set(key, 10)
+    before = list(deadlines._order)
+    for when in range(11, 1000):
+        deadlines.set("b", when)
+    deadlines.set("c", None)
+    assert list(deadlines._order) == before
+    assert deadlines.next() == 10
+    assert deadlines.expire(10) == ["a"]
+    assert deadlines.next() == 999
+    assert len(deadlines._order) == 1
+
+
+def test_a_cleared_key_is_let_go_of_at_once_and_a_disarmed_one_when_its_time_comes() -> None:
+    deadlines: Deadlines[Uncomparable] = Deadlines()
+    one, other = Uncomparable(), Uncomparable()
+    deadlines.set(one, 5)
+    deadlines.set(other, 6)
+    cleared, disarmed = weakref.ref(one), weakref.ref(other)
+    deadlines.clear(one)
+    deadlines.set(other, None)
+    del one, other
+    gc.collect()
+    assert cleared() is None
+    assert deadlines.next() is None
+    gc.collect()
+    assert disarmed() is None
+    assert len(deadlines) == 0
