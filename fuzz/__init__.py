@@ -1,0 +1,1 @@
+"""Tools to test a network stack with: frames good and bad, scripted hosts and peers, links with faults."""
