@@ -1,0 +1,10 @@
+"""The DNS forwarder at the gateway's DNS address (RFC 5625)."""
+
+from __future__ import annotations
+
+from usernat.nat.dns.config import DnsConfig
+from usernat.nat.dns.forwarder import DnsForwarder
+from usernat.nat.dns.message import Question
+from usernat.nat.dns.resolvers import host_resolvers
+
+__all__ = ["DnsConfig", "DnsForwarder", "Question", "host_resolvers"]

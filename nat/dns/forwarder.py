@@ -1,0 +1,224 @@
+"""The DNS forwarder at the gateway's DNS address, port 53, UDP and TCP (RFC 5625): what guests ask there is asked of the host's resolvers.
+
+    guest ──UDP──> serve ──┐                            ┌──> UdpTry ──────> resolver
+                           ├─> submit ─> Exchange ─────>┤
+    guest ──TCP──> Session ┘   (screened, joined)       └──> TcpUpstream ──> resolver
+
+The forwarder is transparent: no cache, any type and class, flags and EDNS untouched, TC as it comes; over TCP what came over TCP. It
+listens on the guests' network only (RFC 5625 §6.2-a, RFC 9210 §4.1-b). Nothing here waits: every step is an event of a
+socket or of a timer, and every table has a cap.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from usernat.nat.dns.config import DnsConfig, DnsCounters, Resolver
+from usernat.nat.dns.exchange import Client, Exchange, Key, Timed, Try
+from usernat.nat.dns.message import (
+    MIN_UDP,
+    NOERROR,
+    SERVFAIL,
+    Query,
+    Question,
+    error_reply,
+    parse_query,
+    truncated_reply,
+)
+from usernat.nat.dns.resolvers import DNS_PORT, ResolverList
+from usernat.nat.dns.session import Session
+from usernat.nat.dns.upstream_tcp import TcpUpstream
+from usernat.nat.dns.upstream_udp import UdpTry
+from usernat.stack.deadlines import Deadlines
+from usernat.stack.l4.tcp.incoming import Incoming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from usernat.nat.host import Host
+    from usernat.stack.l4.tcp.connection import Connection
+    from usernat.stack.l4.tcp.layer import TcpLayer
+    from usernat.stack.l4.udp import Datagram, UdpLayer, UdpSocket
+
+
+class UdpClient:
+    """The sender of one datagram."""
+
+    __slots__ = ("_counters", "_own", "_peer", "_socket", "query")
+
+    def __init__(self, socket: UdpSocket, datagram: Datagram, query: Query, counters: DnsCounters) -> None:
+        self.query = query
+        self._socket = socket
+        self._own = datagram.dst
+        self._peer = (datagram.src, datagram.src_port)
+        self._counters = counters
+
+    @property
+    def identity(self) -> object:
+        """A stub resolver repeats its query from the same port under the same id."""
+        return self._peer, self.query.id
+
+    def deliver(self, data: bytes, now: int) -> None:  # noqa: ARG002 -- sent at once
+        """Sends the answer, cut down where the client could not take it."""
+        if len(data) > (self.query.udp_size or MIN_UDP):
+            self._counters.truncated += 1
+            data = truncated_reply(self.query, data)
+        if not self._socket.send(data, *self._peer, src=self._own):
+            self._counters.send_failed += 1
+
+    def done(self, now: int) -> None:
+        """Nothing is kept."""
+
+
+class DnsForwarder:
+    """Times in µs.
+
+    screen: asked once for every question that came well-formed; an rcode other than NOERROR is the answer, and nothing goes upstream.
+    rng: draws the ids, so it must be unpredictable outside of tests (RFC 5452 §9.2-c).
+    """
+
+    def __init__(
+        self,
+        udp: UdpLayer,
+        tcp: TcpLayer,
+        host: Host,
+        config: DnsConfig,
+        rng: Random,
+        *,
+        screen: Callable[[Question], int] | None = None,
+    ) -> None:
+        self.config = config
+        self.counters = DnsCounters()
+        self.resolvers = ResolverList(config.resolvers, config.dead_us)
+        self.timers: Deadlines[Timed] = Deadlines()
+        self.host = host
+        self.rng = rng
+        self._screen = screen
+        self._exchanges: dict[Key, Exchange] = {}
+        self._exchange_bytes = 0
+        self._serial = count(1)  # sets transfers apart, which cannot share an answer
+        self._upstreams: dict[Resolver, TcpUpstream] = {}
+        self._sessions: dict[Session, None] = {}  # oldest first
+        self._socket = udp.bind(config.address, DNS_PORT)
+        self._socket.owner = self
+        self._listener = tcp.listen(config.address, DNS_PORT)
+        self._listener.owner = self
+
+    # -- from the guests ----------------------------------------------------------------------------------------------
+
+    def serve(self, now: int) -> None:
+        """Takes the queries and connections that wait."""
+        while (datagram := self._socket.recv()) is not None:
+            query = parse_query(bytes(datagram.data))
+            if isinstance(query, str):
+                self.counters.drop(query)
+                continue
+            client = UdpClient(self._socket, datagram, query, self.counters)
+            self.submit(client, datagram.src, now, over_tcp=False)
+        while (connection := self._listener.accept()) is not None:
+            assert not isinstance(connection, Incoming)  # this listener holds no SYNs
+            self._accept(connection, now)
+
+    def _accept(self, connection: Connection, now: int) -> None:
+        if len(self._sessions) >= self.config.sessions:
+            # RFC 9210 §4.2-a: the oldest idle one makes room
+            idle = next((session for session in self._sessions if session.idle), None)
+            if idle is None:
+                self.counters.sessions_refused += 1
+                connection.abort()
+                return
+            self.counters.sessions_evicted += 1
+            idle.close()
+        self.counters.sessions += 1
+        session = Session(self, connection, now)
+        self._sessions[session] = None
+        session.serve(now)
+
+    def session_ended(self, session: Session) -> None:
+        """A session is over."""
+        self._sessions.pop(session, None)
+
+    # -- to the resolvers ---------------------------------------------------------------------------------------------
+
+    def submit(self, client: Client, address: int, now: int, *, over_tcp: bool) -> None:
+        """Answers the query of a client at `address`, now or later."""
+        query = client.query
+        self.counters.queries += 1
+        rcode = self._verdict(query, address)
+        if rcode != NOERROR:
+            self._refuse(client, rcode, now)
+            return
+        is_transfer = over_tcp and query.is_transfer
+        key = (over_tcp, query.wire[2:], next(self._serial) if is_transfer else 0)
+        exchange = self._exchanges.get(key)
+        if exchange is not None:
+            self.counters.joined += 1
+            exchange.join(client)
+        elif self._is_full(query):
+            self.counters.overload += 1
+            self._refuse(client, SERVFAIL, now)
+        else:
+            exchange = self._exchanges[key] = Exchange(self, key, query, now)
+            self._exchange_bytes += len(query.wire)
+            exchange.join(client)
+            exchange.ask(now)
+
+    @staticmethod
+    def _refuse(client: Client, rcode: int, now: int) -> None:
+        client.deliver(error_reply(client.query, rcode), now)
+        client.done(now)
+
+    def _verdict(self, query: Query, address: int) -> int:
+        """The rcode to answer with at once; NOERROR: forward it."""
+        if query.rcode:
+            self.counters.rejected += 1
+            return query.rcode
+        if self._screen is None:
+            return NOERROR
+        rcode = self._screen(query.asked(address))
+        self.counters.screened += rcode != NOERROR
+        return rcode
+
+    def _is_full(self, query: Query) -> bool:
+        return (
+            len(self._exchanges) >= self.config.outstanding
+            or self._exchange_bytes + len(query.wire) > self.config.outstanding_bytes
+        )
+
+    def open_try(self, resolver: Resolver, exchange: Exchange, now: int) -> Try:
+        """Sends the question of the exchange to the resolver. Raises OSError."""
+        if not exchange.over_tcp:
+            return UdpTry(self, resolver, exchange)
+        upstream = self._upstreams.get(resolver)
+        if upstream is None or not upstream.usable:
+            upstream = self._upstreams[resolver] = TcpUpstream(self, resolver, now)
+        return upstream.ask(exchange)
+
+    def ended(self, exchange: Exchange) -> None:
+        """An exchange is over."""
+        if self._exchanges.pop(exchange.key, None) is not None:
+            self._exchange_bytes -= len(exchange.query.wire)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def on_time(self, now: int) -> None:
+        """Meets the deadlines of exchanges, sessions and upstream connections."""
+        for timed in self.timers.expire(now):
+            timed.on_time(now)
+
+    def poll_at(self) -> int | None:
+        """The next of them."""
+        return self.timers.next()
+
+    def close(self) -> None:
+        """Drops everything: sessions are closed, clients get no answer, no host socket stays open."""
+        for exchange in list(self._exchanges.values()):
+            exchange.close()
+        for upstream in self._upstreams.values():
+            upstream.close()
+        for session in list(self._sessions):
+            session.close()
+        self._listener.close()
+        self._socket.close()

@@ -1,0 +1,220 @@
+"""As much of a DNS message as a forwarder has to understand (RFC 1035 §4.1): the header, the question, whether EDNS is there.
+
+    +---------------------------+---------------------------+
+    |            id             | QR opcode AA TC RD RA Z rcode |
+    |          qdcount          |          ancount          |
+    |          nscount          |          arcount          |
+    +---------------------------+---------------------------+
+    | question: labels, type, class | records …             |
+    +-------------------------------------------------------+
+
+Queries and answers pass on byte for byte except for the id (RFC 5625 §3-a), so records are only stepped over, and a compression pointer
+never followed: nothing in a message can make the reader loop or look outside it. What the forwarder says itself is written by dnspython.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+from construct import Int16ub, Struct
+
+from usernat.stack.wire import Codec
+
+QR = 0x8000
+OPCODE = 0x7800
+TC = 0x0200
+RD = 0x0100
+RA = 0x0080
+CD = 0x0010
+RCODE = 0x000F
+
+NOERROR = 0
+FORMERR = 1
+SERVFAIL = 2
+NXDOMAIN = 3
+NOTIMP = 4
+REFUSED = 5
+
+OPT = 41
+IXFR = 251
+AXFR = 252
+
+MIN_UDP = 512  # bytes: RFC 1035 §2.3.4-a, what every client takes
+OWN_UDP = 1232  # bytes: what our own OPT records offer
+MAX_NAME = 255
+MAX_MESSAGE = 65535
+
+
+class Header(NamedTuple):
+    """The first 12 bytes."""
+
+    id: int
+    flags: int
+    qdcount: int
+    ancount: int
+    nscount: int
+    arcount: int
+
+
+HeaderLayout = Struct(
+    "id" / Int16ub,
+    "flags" / Int16ub,
+    "qdcount" / Int16ub,
+    "ancount" / Int16ub,
+    "nscount" / Int16ub,
+    "arcount" / Int16ub,
+)
+HEADER = Codec(HeaderLayout, Header)
+
+
+class Question(NamedTuple):
+    """A question as the screening hook sees it: labels as sent, without the root; `client` is the guest's address."""
+
+    labels: tuple[bytes, ...]
+    qtype: int
+    qclass: int
+    client: int
+
+
+class Query:
+    """A query of a guest.
+
+    wire: the message as it came. question: its question section, raw, empty where it is malformed. udp_size: bytes of UDP answer that
+    the client takes by EDNS, None without. rcode: what to answer at once, 0 where the query can be forwarded.
+    """
+
+    __slots__ = ("flags", "id", "question", "rcode", "udp_size", "wire")
+
+    def __init__(self, wire: bytes, header: Header) -> None:
+        self.wire = wire
+        self.id = header.id
+        self.flags = header.flags
+        self.question = b""
+        self.udp_size: int | None = None
+        self.rcode = NOERROR
+
+    @property
+    def qtype(self) -> int:
+        """The type asked for."""
+        return int.from_bytes(self.question[-4:-2], "big")
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether the answer may be several messages (RFC 5936, RFC 1995)."""
+        return self.qtype in (AXFR, IXFR)
+
+    def asked(self, client: int) -> Question:
+        """The question for the screening hook."""
+        labels = []
+        at = 0
+        while length := self.question[at]:
+            labels.append(self.question[at + 1 : at + 1 + length])
+            at += 1 + length
+        return Question(tuple(labels), self.qtype, int.from_bytes(self.question[-2:], "big"), client)
+
+
+def parse_query(data: bytes) -> Query | str:
+    """The query, or why it gets no answer at all: `short` or `not_a_query`. Never raises."""
+    header = HEADER.read(data)
+    if header is None:
+        return "short"
+    if header.flags & QR:
+        return "not_a_query"
+    query = Query(data, header)
+    end = _question_end(data)
+    if header.qdcount == 1 and end is not None:
+        query.question = data[HEADER.size : end]
+        udp_size = _edns_size(data, end, header.ancount + header.nscount + header.arcount)
+        if udp_size is None:
+            query.rcode = FORMERR
+        elif udp_size:
+            query.udp_size = max(udp_size, MIN_UDP)  # RFC 6891 §6.2.3: smaller values mean 512
+    else:
+        query.rcode = FORMERR
+    if header.flags & OPCODE:
+        query.rcode = NOTIMP  # RFC 1035 §4.1.1-c
+    return query
+
+
+def is_answer(data: bytes, query: Query, id_: int) -> bool:
+    """Whether `data` answers `query` as sent under `id_`; that address and port are right, the connected socket saw to."""
+    # RFC 5452 §9.1-a, RFC 1035 §7.1-a
+    header = HEADER.read(data)
+    if header is None or header.id != id_ or not header.flags & QR or header.flags & OPCODE:
+        return False
+    if header.qdcount == 0:
+        # A server that could not read the question cannot repeat it
+        return header.flags & RCODE in (FORMERR, NOTIMP)
+    end = HEADER.size + len(query.question)
+    asked, given = query.question, data[HEADER.size : end]
+    # RFC 1035 §2.3.3-a. Length bytes are below 64, so lower() leaves them alone
+    return header.qdcount == 1 and given[-4:] == asked[-4:] and given[:-4].lower() == asked[:-4].lower()
+
+
+def error_reply(query: Query, rcode: int) -> bytes:
+    """An answer of our own with no records."""
+    return _reply(query, QR | RA | (query.flags & (OPCODE | RD | CD)) | rcode)  # RFC 1035 §4.1.1-a
+
+
+def truncated_reply(query: Query, answer: bytes) -> bytes:
+    """`answer` cut down to its header and question, with TC set: the client asks again over TCP (RFC 5625 §4.4-b)."""
+    header = HEADER.read(answer)
+    return _reply(query, TC | (header.flags if header is not None else QR))
+
+
+def with_id(id_: int, message: bytes) -> bytes:
+    """The message under another id."""
+    return id_.to_bytes(2, "big") + message[2:]
+
+
+def _reply(query: Query, flags: int) -> bytes:
+    message = dns.message.Message(query.id)
+    message.flags = dns.flags.Flag(flags)
+    if query.question:
+        # dnspython keeps the case of names: the question goes back byte for byte (RFC 1035 §2.3.3-a)
+        name, _ = dns.name.from_wire(query.question, 0)
+        qtype = dns.rdatatype.RdataType.make(query.qtype)
+        qclass = dns.rdataclass.RdataClass.make(int.from_bytes(query.question[-2:], "big"))
+        message.question.append(dns.rrset.RRset(name, qclass, qtype))
+    if query.udp_size is not None:
+        message.use_edns(0, payload=OWN_UDP)  # RFC 6891 §6.1.1: an OPT answers an OPT
+    wire: bytes = message.to_wire()
+    return wire
+
+
+def _question_end(data: bytes) -> int | None:
+    """Offset behind the first question. None where it is cut off, too long, or holds a pointer, which could only lead into the header."""
+    at, length = HEADER.size, len(data)
+    while at < length and data[at]:
+        if data[at] > 63:  # RFC 1035 §2.3.4-a, §4.1.4-a
+            return None
+        at += 1 + data[at]
+    name_size, end = at + 1 - HEADER.size, at + 5
+    return end if name_size <= MAX_NAME and end <= length else None
+
+
+def _edns_size(data: bytes, at: int, records: int) -> int | None:
+    """The UDP size of the OPT record among `records` from offset `at`: 0 without one, None where the records do not fit the message."""
+    length = len(data)
+    for _ in range(records):
+        while at < length and 0 < data[at] < 64:
+            at += 1 + data[at]
+        if at >= length or 64 <= data[at] < 192:
+            return None
+        is_root = not data[at]
+        at += 1 if is_root else 2  # a pointer ends a name, and is not followed
+        if at + 10 > length:
+            return None
+        if is_root and int.from_bytes(data[at : at + 2], "big") == OPT:
+            return int.from_bytes(data[at + 2 : at + 4], "big") or MIN_UDP
+        at += 10 + int.from_bytes(data[at + 8 : at + 10], "big")
+        if at > length:
+            return None
+    return 0

@@ -1,0 +1,168 @@
+"""A guest's TCP connection to the forwarder (RFC 7766): queries pipelined in, answers out in the order in which they come.
+
+Reading stops while too many of its queries wait, so the guest's own window holds it back. A guest that sends queries and does
+not read the answers is cut off. It may close its half and still gets every answer (RFC 1035 §4.2.2-c); normally it also closes
+first, but not for ever: an idle session is closed (RFC 7766 §6.2.3-a).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from usernat.nat.dns.framing import MessageBuffer, framed
+from usernat.nat.dns.message import Query, parse_query
+
+if TYPE_CHECKING:
+    from usernat.stack.l4.tcp.connection import Connection
+
+    from usernat.nat.dns.config import DnsConfig, DnsCounters
+    from usernat.nat.dns.exchange import Client, Timed
+    from usernat.stack.deadlines import Deadlines
+
+READ_SIZE = 16384
+
+
+class Home(Protocol):
+    """What a session needs of the forwarder."""
+
+    config: DnsConfig
+    counters: DnsCounters
+    timers: Deadlines[Timed]
+
+    def submit(self, client: Client, address: int, now: int, *, over_tcp: bool) -> None:
+        """Answers the client's query, now or later."""
+
+    def session_ended(self, session: Session) -> None:
+        """The session is over."""
+
+
+class TcpClient:
+    """One query of a session."""
+
+    __slots__ = ("_session", "query")
+
+    def __init__(self, session: Session, query: Query) -> None:
+        self._session = session
+        self.query = query
+
+    @property
+    def identity(self) -> object:
+        """Every query of a stream is meant."""
+        return self
+
+    def deliver(self, data: bytes, now: int) -> None:
+        """Sends an answer."""
+        self._session.deliver(data, now)
+
+    def done(self, now: int) -> None:
+        """Makes room for another query."""
+        self._session.done(now)
+
+
+class Session:
+    """One connection. Times in µs."""
+
+    __slots__ = ("_connection", "_home", "_in", "_out", "_out_bytes", "_over", "_reading", "_waiting")
+
+    def __init__(self, home: Home, connection: Connection, now: int) -> None:
+        self._home = home
+        self._connection = connection
+        self._in = MessageBuffer()
+        self._out: deque[memoryview] = deque()
+        self._out_bytes = 0
+        self._waiting = 0  # queries not answered yet
+        self._reading = False
+        self._over = False
+        connection.owner = self
+        home.timers.set(self, now + home.config.session_idle_us)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is owed to the guest."""
+        return not self._waiting and not self._out
+
+    def serve(self, now: int) -> None:
+        """The connection has data, has room, or has ended."""
+        if self._over:
+            return
+        if self._connection.closed or self._connection.error is not None:
+            self._end()  # RFC 7766 §6.2.4-b: answers that come later go nowhere
+            return
+        self._flush()
+        self._read(now)
+        if self._connection.at_eof and self.idle and not self._over:
+            self._connection.close()
+            self._end()
+
+    def _read(self, now: int) -> None:
+        self._reading = True
+        while not self._over and self._waiting < self._home.config.session_queries:
+            message = self._in.take()
+            if message is not None:
+                self._query(message, now)
+            elif data := self._connection.recv(READ_SIZE):
+                self._in.feed(data)
+            else:
+                break
+        self._reading = False
+
+    def _query(self, message: bytes, now: int) -> None:
+        query = parse_query(message)
+        if isinstance(query, str):
+            self._home.counters.drop(query)
+            return
+        self._home.timers.set(self, now + self._home.config.session_idle_us)
+        self._waiting += 1
+        self._home.submit(TcpClient(self, query), self._connection.remote, now, over_tcp=True)
+
+    def deliver(self, data: bytes, now: int) -> None:
+        """An answer is there."""
+        if self._over:
+            return
+        self._home.timers.set(self, now + self._home.config.session_idle_us)
+        self._out.append(memoryview(framed(data)))
+        self._out_bytes += len(data) + 2
+        self._flush()
+        if self._out_bytes > self._home.config.session_bytes:
+            self._home.counters.sessions_not_reading += 1
+            self._connection.abort()
+            self._end()
+
+    def done(self, now: int) -> None:
+        """A query has all its answers: there may be room to read more of them."""
+        self._waiting -= 1
+        if not self._reading:
+            self.serve(now)
+
+    def _flush(self) -> None:
+        while self._out:
+            piece = self._out[0]
+            taken = self._connection.send(piece)
+            self._out_bytes -= taken
+            if taken < len(piece):
+                self._out[0] = piece[taken:]
+                return
+            self._out.popleft()
+
+    def on_time(self, now: int) -> None:
+        """Nothing was asked or answered for a while."""
+        if self._waiting:
+            self._home.timers.set(self, now + self._home.config.session_idle_us)
+            return
+        self._home.counters.sessions_idle += 1
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection: in order where the guest has read all, with a reset where it has not."""
+        if self._out:
+            self._connection.abort()
+        else:
+            self._connection.close()
+        self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        self._out.clear()
+        self._home.timers.clear(self)
+        self._home.session_ended(self)

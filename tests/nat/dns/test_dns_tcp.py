@@ -1,0 +1,385 @@
+"""The forwarder over TCP, both sides: RFC 7766, RFC 9210."""
+
+from __future__ import annotations
+
+import errno
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.nat.dns.kit import MS, ONE, TWO, FakeConnection, S, Upstream, World, answer_to, query, rcode
+from usernat.nat.dns.framing import MessageBuffer, framed
+from usernat.nat.dns.message import FORMERR, SERVFAIL, with_id
+
+
+def asked(world: World, *names: str) -> tuple[FakeConnection, Upstream]:
+    """A session with these questions, its upstream connection established and written to."""
+    connection = world.connect()
+    world.writes(
+        connection, *[query(f"{name}.example.", id_=number) for number, name in enumerate(names, start=1)]
+    )
+    upstream = world.host.live[-1]
+    upstream.connects()
+    return connection, upstream
+
+
+def test_tcp_query_goes_over_tcp() -> None:
+    """RFC 5625 4.4.1-a, 4.4.1-b; RFC 7766 5-a, 5-b; RFC 9210 3-a, 3-c, 4.1-c: cold, and never tried over UDP."""
+    world = World()
+    connection, upstream = asked(world, "a")
+    assert [(sock.kind, sock.peer) for sock in world.host.opened] == [("tcp", ONE)]
+    (question,) = upstream.take()
+    assert question[2:] == query("a.example.")[2:]
+    answer = answer_to(question, "192.0.2.9")
+    upstream.says(answer)
+    assert connection.take() == [with_id(1, answer)]
+    assert not connection.finished  # RFC 1035 4.2.2-b, RFC 9210 4.3-a: the client closes first
+
+
+@given(st.data())
+def test_c53_streams_cut_anywhere(data: st.DataObject) -> None:
+    """RFC 1035 4.2.2-a: both ways."""
+    world = World()
+    connection = world.connect()
+    wires = [query(f"n{number}.example.", id_=number) for number in range(3)]
+    stream = b"".join(map(framed, wires))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        world.writes_raw(connection, stream[start:end])
+    upstream = world.host.live[0]
+    upstream.connects()
+    back = b"".join(framed(answer_to(question, "192.0.2.9")) for question in upstream.take())
+    cuts = sorted(data.draw(st.lists(st.integers(1, len(back) - 1), max_size=6, unique=True)))
+    for start, end in zip([0, *cuts], [*cuts, len(back)], strict=True):
+        upstream.gives(back[start:end])
+    assert [answer[:2] for answer in connection.take()] == [b"\0\0", b"\0\1", b"\0\2"]
+
+
+@given(st.lists(st.binary(max_size=20), max_size=5), st.data())
+def test_message_buffer(messages: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(map(framed, messages))
+    buffer, got = MessageBuffer(), []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        buffer.feed(stream[:size])
+        stream = stream[size:]
+        while (message := buffer.take()) is not None:
+            got.append(message)
+    assert got == messages
+    assert len(buffer) == 0
+
+
+def test_one_byte_at_a_time() -> None:
+    world = World()
+    connection = world.connect()
+    for byte in framed(query()):
+        world.writes_raw(connection, bytes((byte,)))
+    assert len(world.host.live) == 1
+
+
+def test_pipelined_queries_share_a_connection_and_are_answered_in_any_order() -> None:
+    """RFC 7766 6.2.1-a, 6.2.1.1-a, 6.2.1.1-b, 7-a, 7-b: ten in one segment, answered backwards."""
+    world = World()
+    connection, upstream = asked(world, *"abcdefghij")
+    questions = upstream.take()
+    assert len(world.host.opened) == 1
+    assert len({question[:2] for question in questions}) == 10
+    upstream.says(*[answer_to(question, "192.0.2.9") for question in reversed(questions)])
+    assert [answer[1] for answer in connection.take()] == list(range(10, 0, -1))
+
+
+def test_c59_ids_on_one_connection_are_unique() -> None:
+    """RFC 7766 7-b, even where the dice fall twice alike."""
+
+    class Loaded(random.Random):
+        drawn = iter((5, 5, 6))
+
+        def getrandbits(self, bits: int, /) -> int:
+            return next(self.drawn)
+
+    world = World()
+    world.dns.rng = Loaded()
+    _, upstream = asked(world, "a", "b")
+    assert [question[:2] for question in upstream.take()] == [b"\0\5", b"\0\6"]
+
+
+def test_each_answer_leaves_as_one_piece() -> None:
+    """RFC 7766 8-a: both ways."""
+    world = World()
+    connection, upstream = asked(world, "a")
+    pieces: list[int] = []
+    send = connection.send
+    connection.send = lambda data: pieces.append(len(data)) or send(data)  # type: ignore[method-assign,func-returns-value]
+    (question,) = upstream.take()
+    answer = answer_to(question)
+    upstream.says(answer)
+    assert pieces == [len(answer) + 2]
+
+
+def test_large_answer_passes_whole() -> None:
+    world = World()
+    connection, upstream = asked(world, "a")
+    (question,) = upstream.take()
+    answer = answer_to(question).ljust(60_000, b"\xaa")
+    upstream.says(answer)
+    assert connection.take() == [with_id(1, answer)]
+
+
+def test_half_close_still_gets_all_answers() -> None:
+    """RFC 1035 4.2.2-c."""
+    world = World()
+    connection, upstream = asked(world, "a", "b")
+    connection.eof = True
+    connection.owner.serve(world.now)
+    assert not connection.finished
+    upstream.says(*[answer_to(question) for question in upstream.take()])
+    assert len(connection.take()) == 2
+    assert connection.finished
+
+
+def test_client_gone_before_the_answer() -> None:
+    """RFC 7766 6.2.4-b."""
+    world = World()
+    connection, upstream = asked(world, "a")
+    connection.closed = True
+    connection.error = "reset"
+    connection.owner.serve(world.now)
+    upstream.says(*[answer_to(question) for question in upstream.take()])
+    assert connection.outbox == b""
+    assert world.dns._sessions == {}
+
+
+def test_idle_session_is_closed() -> None:
+    """RFC 7766 6.2.3-a, RFC 9210 4.2-c, RFC 1035 4.2.2-b."""
+    world = World()
+    connection = world.connect()
+    world.run_until(9_999 * MS)
+    assert not connection.finished
+    world.run_until(10 * S)
+    assert connection.finished
+    assert world.counters.sessions_idle == 1
+    assert world.dns._sessions == {}
+
+
+def test_dripping_bytes_do_not_keep_a_session() -> None:
+    """Only whole queries count as traffic."""
+    world = World()
+    connection = world.connect()
+    for second in range(1, 10):
+        world.run_until(second * S)
+        world.writes_raw(connection, b"\1")
+    world.run_until(10 * S)
+    assert connection.finished
+
+
+def test_sessions_are_bounded_and_the_oldest_idle_one_makes_room() -> None:
+    """RFC 9210 4.2-a, RFC 7766 6.2.2-a."""
+    world = World(sessions=3)
+    busy, _ = asked(world, "a")
+    idle = [world.connect() for _ in range(2)]
+    late = world.connect()
+    assert [one.finished for one in (busy, *idle, late)] == [False, True, False, False]
+    assert world.counters.sessions_evicted == 1
+    for number, one in enumerate((idle[1], late)):
+        world.writes(one, query(f"busy{number}.example."))
+    refused = world.connect()
+    assert refused.aborted
+    assert world.counters.sessions_refused == 1
+
+
+def test_queries_of_a_session_are_bounded() -> None:
+    """Reading stops, so that the window closes; it goes on with the answers."""
+    world = World(session_queries=4)
+    connection, upstream = asked(world, *"abcdefgh")
+    assert len(upstream.take()) == 4
+    more = framed(query("z.example.")) * 2_000
+    world.writes_raw(connection, more)
+    assert len(connection.inbox) > len(more) - 20_000
+    assert world.counters.queries == 4
+
+
+def test_reading_goes_on_with_the_answers() -> None:
+    world = World(session_queries=2)
+    connection, upstream = asked(world, *"abcde")
+    answers = 0
+    while questions := upstream.take():
+        upstream.says(*[answer_to(question) for question in questions])
+        answers += len(connection.take())
+        upstream.becomes_writable()
+    assert answers == 5
+
+
+def test_c24_session_that_does_not_read_is_cut_off() -> None:
+    world = World(session_bytes=100_000)
+    connection, upstream = asked(world, "a", "b", "c")
+    connection.room = 10
+    for question in upstream.take():
+        upstream.says(answer_to(question).ljust(60_000, b"\0"))
+    assert connection.aborted
+    assert world.counters.sessions_not_reading == 1
+    assert world.dns._sessions == {}
+
+
+def test_session_that_reads_may_read_for_ever() -> None:
+    """What was sent no longer counts against it."""
+    world = World(session_bytes=100_000)
+    connection, upstream = asked(world, "a", "b", "c")
+    for question in upstream.take():
+        upstream.says(answer_to(question).ljust(60_000, b"\0"))
+    assert not connection.aborted
+    assert len(connection.take()) == 3
+
+
+def test_slow_reader_gets_all() -> None:
+    world = World()
+    connection, upstream = asked(world, "a", "b")
+    connection.room = 1
+    upstream.says(*[answer_to(question) for question in upstream.take()])
+    for _ in range(300):
+        connection.room = 1
+        connection.owner.serve(world.now)
+    assert [message[1] for message in connection.take()] == [1, 2]
+
+
+def test_garbage_in_a_stream() -> None:
+    world = World()
+    connection = world.connect()
+    world.writes(connection, b"", b"\0" * 5, query()[:14], query("good.example."))
+    assert world.counters.short == 2
+    (error,) = connection.take()
+    assert rcode(error) == FORMERR
+    assert len(world.host.live) == 1
+
+
+# -- the upstream connection ------------------------------------------------------------------------------------------
+
+
+def test_refused_connection_tries_the_next() -> None:
+    """RFC 7766 6.2.4-a."""
+    world = World(resolvers=(ONE, TWO))
+    connection = world.connect()
+    world.writes(connection, query())
+    world.host.live[0].connects(OSError(errno.ECONNREFUSED, "refused"))
+    (second,) = world.host.live
+    assert second.peer == TWO
+    second.connects()
+    second.says(*[answer_to(question) for question in second.take()])
+    assert rcode(connection.take()[0]) == 0
+
+
+def test_silent_connection_is_not_used_again() -> None:
+    """RFC 9210 4.1-a: our own time-out for connecting, far below the system's."""
+    world = World()
+    connection = world.connect()
+    world.writes(connection, query("a.example."))
+    world.run_until(1_500 * MS)
+    assert len(world.host.live) == 2
+    world.run_until(4_500 * MS)
+    assert rcode(connection.take()[0]) == SERVFAIL
+    assert world.host.live == []
+
+
+@pytest.mark.parametrize("end", [b"", OSError(errno.ECONNRESET, "reset")])
+def test_connection_that_ends_with_questions_open(end: bytes | OSError) -> None:
+    """RFC 7766 6.2.4-a: one that has answered before is opened again at once."""
+    world = World()
+    connection, upstream = asked(world, "a", "b")
+    first, second = upstream.take()
+    upstream.says(answer_to(first, "192.0.2.9"))
+    upstream.gives(end)
+    (fresh,) = world.host.live
+    fresh.connects()
+    (again,) = fresh.take()
+    assert again[2:] == second[2:]
+    fresh.says(answer_to(again, "192.0.2.8"))
+    assert [answer[1] for answer in connection.take()] == [1, 2]
+
+
+def test_connection_that_never_answers_but_closes() -> None:
+    world = World()
+    connection, upstream = asked(world, "a")
+    upstream.gives(b"")
+    assert rcode(connection.take()[0]) == SERVFAIL
+    assert world.host.live == []
+
+
+def test_resolver_that_closes_after_every_answer() -> None:
+    world = World()
+    connection, upstream = asked(world, "a")
+    upstream.says(*[answer_to(question) for question in upstream.take()])
+    upstream.gives(b"")
+    world.writes(connection, query("b.example."))
+    (fresh,) = world.host.live
+    fresh.connects()
+    fresh.says(*[answer_to(question) for question in fresh.take()])
+    assert [rcode(answer) for answer in connection.take()] == [0, 0]
+
+
+def test_idle_upstream_connection_is_closed() -> None:
+    """RFC 7766 6.2.3-a."""
+    world = World()
+    _, upstream = asked(world, "a")
+    upstream.says(*[answer_to(question) for question in upstream.take()])
+    world.run_until(4 * S)
+    assert upstream.open
+    world.run_until(6 * S)
+    assert not upstream.open
+
+
+def test_upstream_that_takes_bytes_slowly() -> None:
+    world = World()
+    connection = world.connect()
+    world.writes(connection, query("a.example."), query("b.example."))
+    upstream = world.host.live[0]
+    upstream.room = 7
+    upstream.connects()
+    while upstream.writable:
+        upstream.room = 7
+        upstream.becomes_writable()
+    assert len(upstream.take()) == 2
+
+
+def test_mismatches_on_a_stream_are_ignored() -> None:
+    """RFC 7766 7-b."""
+    world = World()
+    connection, upstream = asked(world, "a")
+    (question,) = upstream.take()
+    wrong = int.from_bytes(question[:2], "big") ^ 1
+    upstream.says(
+        b"", b"x", with_id(wrong, answer_to(question)), answer_to(with_id(wrong ^ 1, query("z.example.")))
+    )
+    assert connection.take() == []
+    assert world.counters.mismatch == 4
+    upstream.says(answer_to(question))
+    assert len(connection.take()) == 1
+
+
+def test_zone_transfer_of_many_messages() -> None:
+    """RFC 5625 4.3-a: AXFR too; its messages pass until the resolver closes or falls silent."""
+    world = World()
+    connection = world.connect()
+    wire = query("example.", "AXFR")
+    world.writes(connection, wire, wire)
+    upstream = world.host.live[0]
+    upstream.connects()
+    first, second = upstream.take()
+    upstream.says(answer_to(second, "192.0.2.8"))
+    for _ in range(3):
+        upstream.says(answer_to(first, "192.0.2.9"))
+        world.run_until(world.now + 3 * S)
+    assert [rcode(answer) for answer in connection.take()] == [0] * 4
+    world.run_until(world.now + 30 * S)
+    assert connection.take() == []
+    assert connection.finished
+    assert world.host.live == []
+    assert world.dns.poll_at() is None
+
+
+def test_udp_and_tcp_do_not_share_an_answer() -> None:
+    """RFC 5625 4.4.1-b: a client that came by TCP may need an answer that UDP cannot carry."""
+    world = World()
+    world.ask(query())
+    asked(world, "www")
+    assert [sock.kind for sock in world.host.live] == ["udp", "tcp"]
