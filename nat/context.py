@@ -1,0 +1,54 @@
+"""What every kind of flow works with: one record, made by the gateway, so that a flow has one reference and not ten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from usernat.nat import errors
+
+if TYPE_CHECKING:
+    from usernat.nat.admission import Admission
+    from usernat.nat.config import GatewayConfig
+    from usernat.nat.flows import FlowTable
+    from usernat.nat.host import Host
+    from usernat.nat.host_datagram import ReportedError
+    from usernat.stack.interface import Interface
+    from usernat.stack.l3.packet import Packet
+
+SECOND_US = 1_000_000
+
+
+class Context:
+    """The gateway's parts, as flows see them."""
+
+    __slots__ = ("admission", "config", "host", "icmp", "interface", "table")
+
+    def __init__(
+        self, interface: Interface, host: Host, config: GatewayConfig, table: FlowTable, admission: Admission
+    ) -> None:
+        self.interface = interface
+        self.icmp = interface.icmp
+        self.host = host
+        self.config = config
+        self.table = table
+        self.admission = admission
+
+    def translate(self, report: ReportedError, quote: bytes | memoryview) -> bool:
+        """Passes an ICMP error of the host on to the guest. quote: the guest's datagram as it sent it.
+
+        Type and code stay (RFC 5508 REQ-4b), and so does who reports it, as long as the guest may see that address (RFC 4787 REQ-12a).
+        """
+        source = None
+        if report.offender is not None:
+            source = self.admission.guest_address(report.offender)
+        return self.icmp.error(report.type, report.code, quote, source=source, mtu=report.mtu)
+
+    def host_failed(self, packet: Packet, number: int) -> None:
+        """Tells the guest, by ICMP, of the errno with which the host refused what `packet` asked for."""
+        code = errors.NO_RESOURCES if errors.is_resources(number) else errors.unreachable_code(number)
+        self.icmp.unreachable(packet, code)
+
+
+def microseconds(seconds: float) -> int:
+    """Configured seconds, as the stack counts time."""
+    return int(seconds * SECOND_US)

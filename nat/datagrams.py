@@ -1,0 +1,282 @@
+"""What UDP mappings and echo bindings have in common: a guest endpoint, one unconnected host socket, the destinations.
+
+    guest datagram ──> known destination? ── no ──> admission ──> cap ──> host socket ──┐
+                             └── yes ────────────────────────────────────────────────────┴──> sent with TTL - 1
+    host datagram  ──> from whom the guest has sent to? ──> guest's queue
+    host error     ──> about which datagram? ──> ICMP error that quotes it
+
+One flow per guest endpoint, whatever its destinations (RFC 4787 REQ-1, RFC 5508 REQ-1a), so the policy is asked once for each destination, which
+is what a flow is to it. A flow ends by silence alone; no ICMP error ends it (RFC 4787 REQ-12, RFC 5508 REQ-6).
+
+While the guest's queue is full the host sockets are not read: their kernel queues hold what they can, and drop what they cannot.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from usernat.nat import errors
+from usernat.nat.admission import CLOSED, DENIED, NOBODY
+from usernat.nat.destinations import Budget, Destinations
+from usernat.nat.flows import FlowInfo
+from usernat.stack.counters import Counters
+
+if TYPE_CHECKING:
+    from usernat.nat.context import Context
+    from usernat.nat.host import DatagramSocket
+    from usernat.nat.host_datagram import ReportedError
+    from usernat.stack.device import Buffer
+    from usernat.stack.l3.packet import Packet
+    from usernat.stack.l4.datagrams import DatagramSocket as GuestSocket
+
+DATAGRAMS_AN_EVENT = 64  # read from one socket before others have their turn
+LARGEST = 65535  # bytes of room without which nothing is read
+QUOTED_PAYLOAD = 8  # RFC 792: at least these bytes of the transport header come back in an error
+_REFUSALS = {
+    CLOSED: errors.PORT_UNREACHABLE,
+    DENIED: errors.ADMINISTRATIVELY_PROHIBITED,  # RFC 1812 §5.2.7.1-a, RFC 5508 REQ-8
+    NOBODY: errors.HOST_UNREACHABLE,  # RFC 1812 §4.3.3.1-b
+}
+
+
+@dataclass(slots=True)
+class DatagramCounters(Counters):
+    """Of all flows of one kind; datagrams."""
+
+    forwarded: int = 0  # from the guest to the host
+    delivered: int = 0  # from the host to the guest
+    filtered: int = 0  # from somebody that the guest has not sent to
+    host_full: int = 0  # dropped: the host socket took no more
+    host_failed: int = 0  # dropped: the host could not send it, and the guest was told
+    guest_full: int = 0  # dropped: the guest's queue was full
+    no_resources: int = 0  # dropped: no flow could be opened, and the guest was told
+    not_a_request: int = 0  # dropped: nothing that opens a flow
+    errors_translated: int = 0  # ICMP errors passed on to the guest
+    errors_unmatched: int = 0  # dropped: about no datagram that is remembered
+    guest_errors: int = 0  # dropped: host sockets cannot emit ICMP errors (RFC 5508 REQ-5)
+    paused: int = 0  # times that a socket was left unread because the guest's queue was full
+
+
+class DatagramFlow:
+    """One guest endpoint and its host socket. `destinations` keys are address << 16 | port, as the guest sees them."""
+
+    __slots__ = ("_nat", "destinations", "guest", "guest_port", "sock", "started", "timeout_us")
+
+    def __init__(
+        self, nat: DatagramNat, guest: int, guest_port: int, destinations: Destinations, now: int
+    ) -> None:
+        self._nat = nat
+        self.guest = guest
+        self.guest_port = guest_port
+        self.destinations = destinations
+        self.started = now
+        self.timeout_us = 0  # of silence; the longest that any of its destinations has
+        self.sock: DatagramSocket
+
+    @property
+    def protocol(self) -> int:
+        """The IP protocol."""
+        return self._nat.protocol
+
+    def forward(self, packet: Packet, port: int, data: Buffer, now: int) -> None:
+        """Sends the guest's datagram on."""
+        nat = self._nat
+        header_end = len(packet.datagram) - len(packet.payload) + QUOTED_PAYLOAD
+        self.destinations.remember(packet.dst << 16 | port, bytes(packet.datagram[:header_end]))
+        nat.context.table.deadlines.set(self, now + self.timeout_us)  # RFC 4787 REQ-6
+        address = nat.context.admission.host_address(packet.dst)
+        ttl = packet.ttl - 1 or 1  # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
+        failure = self._send(data, address, port, ttl, packet.df)
+        if failure == 0:
+            nat.counters.forwarded += 1
+        elif failure in (errno.EAGAIN, errno.ENOBUFS):
+            nat.counters.host_full += 1
+        else:
+            nat.counters.host_failed += 1
+            if failure > 0:
+                nat.context.host_failed(packet, failure)
+
+    def _send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> int:
+        """0, or an errno; negative where the guest has been told already. A socket may first complain of an earlier datagram."""
+        for _ in range(2):
+            try:
+                self.sock.send(data, address, port, ttl, df)
+                return 0
+            except OSError as error:
+                failure = error.errno or errno.EIO
+            if failure == errno.EAGAIN:
+                break
+            told = self._pass_errors_on()
+            if failure == errno.EMSGSIZE and told:
+                return -failure  # RFC 4787 REQ-13: with the MTU, from the error queue
+        return failure
+
+    def on_host(self, readable: bool, writable: bool, now: int) -> None:  # noqa: ARG002 - never watched for writing
+        """Datagrams or errors have come."""
+        nat = self._nat
+        for count in range(DATAGRAMS_AN_EVENT):
+            if not nat.room():
+                nat.pause(self)
+                return
+            try:
+                received = self.sock.receive()
+            except OSError:  # an earlier datagram's failure, of which the error queue knows more
+                self._pass_errors_on()
+                return
+            if received is None:
+                if count == 0:
+                    self._pass_errors_on()
+                return
+            self._deliver(*received, now)
+
+    def _deliver(self, data: bytes, address: int, port: int, ttl: int, now: int) -> None:
+        nat = self._nat
+        source = nat.context.admission.guest_address(address)
+        if source is None or not nat.permits(self, source, port):
+            nat.counters.filtered += 1  # and refreshes nothing: RFC 7857 §7-a
+        elif nat.deliver(self, data, source, port, ttl - 1 or 1):
+            nat.counters.delivered += 1
+            if nat.replies_refresh:
+                nat.context.table.deadlines.set(self, now + self.timeout_us)
+        else:
+            nat.counters.guest_full += 1
+
+    def _pass_errors_on(self) -> int:
+        """Tells the guest what ICMP has said; returns how many reports there were."""
+        reports = self.sock.errors()
+        for report in reports:
+            self._pass_on(report)
+        return len(reports)
+
+    def _pass_on(self, report: ReportedError) -> None:
+        nat = self._nat
+        address = nat.context.admission.guest_address(report.address)
+        header = None if address is None else self.destinations.header(address << 16 | report.port)
+        if header is None or not report.icmp:
+            nat.counters.errors_unmatched += 1  # RFC 5508 REQ-4
+        elif nat.context.translate(report, header):  # RFC 4787 REQ-12b, RFC 5508 REQ-4a
+            nat.counters.errors_translated += 1
+
+    def info(self, expires_us: int | None) -> FlowInfo:
+        """See `flows.Flow`."""
+        return FlowInfo(self.protocol, self.guest, self.guest_port, 0, 0, "open", self.started, expires_us)
+
+    def on_expiry(self, now: int) -> None:  # noqa: ARG002 - the time is up whatever the time is
+        """Silence has lasted long enough."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """See `flows.Flow`."""
+        self._nat.forget(self)
+        self.destinations.clear()
+
+
+class DatagramNat:
+    """The flows of one kind. Subclasses know the guest's side of the protocol."""
+
+    protocol: int
+    replies_refresh: bool  # RFC 4787 REQ-6a
+
+    def __init__(self, context: Context, budget: Budget, destinations: int) -> None:
+        """destinations: how many each flow may remember."""
+        self.context = context
+        self.counters = DatagramCounters()
+        self._budget = budget
+        self._destinations = destinations
+        self._flows: dict[int, DatagramFlow] = {}  # guest << 16 | port
+        self._paused: dict[DatagramFlow, None] = {}
+
+    def handle(self, packet: Packet, guest_port: int, port: int, data: Buffer, now: int) -> None:
+        """Takes a guest's datagram."""
+        flow = self._flows.get(packet.src << 16 | guest_port)
+        if flow is None or not self.decided(flow, packet.dst, port):
+            answer = self.context.admission.ask(packet, self.policy_port(port), guest_port)
+            if answer < 0:
+                code = _REFUSALS.get(answer)
+                if code is not None:
+                    self.context.icmp.unreachable(packet, code)
+                return
+            if flow is None:
+                flow = self._open(packet, guest_port, now)
+                if flow is None:
+                    return
+            flow.timeout_us = max(flow.timeout_us, self.timeout_for(port))
+        flow.forward(packet, port, data, now)
+
+    def _open(self, packet: Packet, guest_port: int, now: int) -> DatagramFlow | None:
+        context = self.context
+        if not context.table.admit(self.protocol, packet.src, now):
+            self.counters.no_resources += 1
+            context.icmp.unreachable(packet, errors.NO_RESOURCES)  # RFC 6888 REQ-11
+            return None
+        flow = DatagramFlow(self, packet.src, guest_port, Destinations(self._destinations, self._budget), now)
+        try:
+            sock = self.open_socket(flow)
+        except OSError as error:
+            self.counters.no_resources += 1
+            context.host_failed(packet, error.errno or errno.EMFILE)
+            return None
+        if sock is None:
+            self.counters.no_resources += 1
+            # The host's administrator lets us have no such socket: RFC 5508 REQ-8 asks for code 13
+            context.icmp.unreachable(packet, errors.ADMINISTRATIVELY_PROHIBITED)
+            return None
+        flow.sock = sock
+        context.host.watch(sock, readable=True, writable=False)
+        context.table.add(flow, now)
+        self._flows[packet.src << 16 | guest_port] = flow
+        return flow
+
+    def drop_errors(self, sock: GuestSocket[Any, Any]) -> None:
+        """A host socket cannot emit ICMP errors (RFC 5508 REQ-5); the guest's refresh nothing (RFC 7857 §7.1-a)."""
+        self.counters.guest_errors += len(sock.errors)
+        sock.errors.clear()
+
+    def pause(self, flow: DatagramFlow) -> None:
+        """The guest's queue is full: the socket stays unread until `resume`."""
+        self.counters.paused += 1
+        self._paused[flow] = None
+        self.context.host.watch(flow.sock, readable=False, writable=False)
+
+    def resume(self) -> None:
+        """The guest's queue has room again."""
+        for flow in self._paused:
+            self.context.host.watch(flow.sock, readable=True, writable=False)
+        self._paused.clear()
+
+    def forget(self, flow: DatagramFlow) -> None:
+        """The flow is over."""
+        self.context.host.close(flow.sock)
+        self.context.table.remove(flow)
+        self._paused.pop(flow, None)
+        self._flows.pop(flow.guest << 16 | flow.guest_port, None)
+
+    def decided(self, flow: DatagramFlow, destination: int, port: int) -> bool:
+        """Whether admission has been asked for this destination of the flow."""
+        raise NotImplementedError
+
+    def policy_port(self, port: int) -> int:
+        """The port that the policy is asked about."""
+        raise NotImplementedError
+
+    def timeout_for(self, port: int) -> int:
+        """µs of silence after which a flow to that port is over."""
+        raise NotImplementedError
+
+    def permits(self, flow: DatagramFlow, source: int, port: int) -> bool:
+        """Whether a datagram from there may reach the guest."""
+        raise NotImplementedError
+
+    def open_socket(self, flow: DatagramFlow) -> DatagramSocket | None:
+        """The host socket. Raises HostError; None where the host allows none at all."""
+        raise NotImplementedError
+
+    def room(self) -> bool:
+        """Whether the guest's queue takes a datagram of any size."""
+        raise NotImplementedError
+
+    def deliver(self, flow: DatagramFlow, data: bytes, source: int, port: int, ttl: int) -> bool:
+        """Queues a datagram for the guest; False where there is no room."""
+        raise NotImplementedError

@@ -1,0 +1,321 @@
+"""The host's sockets: every descriptor that guest traffic is carried on is opened, watched and closed here.
+
+Flows see `Host` and never a selector. The loop that owns the selector hands its events to `HostSockets.dispatch`, which calls the
+owner of each socket; events of other registrations in the same selector are left alone. A socket starts unwatched, and
+interest costs a system call only when it changes.
+
+No call here waits: sockets are non-blocking and addresses are numbers. Sockets are counted against a budget
+below the process's descriptor limit, so that a guest that opens flows without end meets a refusal and the process around the gateway goes on.
+
+Nothing assumes Linux: where the kernel has no error queue, no TTL of received datagrams or no unprivileged ICMP, the guest loses
+that feature and no more (`host_datagram.py`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import selectors
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from usernat.nat.errors import HostError
+from usernat.nat.host_datagram import HostEcho, HostUdp, ReportedError, read_error_queue
+from usernat.stack.addr import format_ip
+from usernat.stack.counters import Counters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from usernat.stack.device import Buffer
+
+log = logging.getLogger(__name__)
+
+_READ = selectors.EVENT_READ
+_WRITE = selectors.EVENT_WRITE
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_CONNECTING = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
+_MIN_HEADROOM = 64  # descriptors left to the rest of the process at the least
+_NO_LIMIT = 1 << 20
+
+
+class Owner(Protocol):
+    """Who is told of a socket's events."""
+
+    def on_host(self, readable: bool, writable: bool, now: int) -> None:
+        """The watched socket is readable or writable. Must not raise."""
+        ...
+
+
+class HostSocket(Protocol):
+    """A non-blocking stream or connected datagram socket: these methods of `socket.socket`, with their errors (OSError)."""
+
+    def fileno(self) -> int:
+        """As of a socket."""
+        ...
+
+    def recv(self, limit: int, /) -> bytes:
+        """At most `limit` bytes; b"" at the end of a stream."""
+        ...
+
+    def send(self, data: Buffer, /) -> int:
+        """How many bytes were taken."""
+        ...
+
+    def sendmsg(self, buffers: Iterable[Buffer], /) -> int:
+        """The same for a scatter list."""
+        ...
+
+    def shutdown(self, how: int, /) -> None:
+        """SHUT_WR: a FIN after what was taken."""
+        ...
+
+    def getsockopt(self, level: int, option: int, /) -> int:
+        """SO_ERROR: the pending error, which is then forgotten."""
+        ...
+
+
+class DatagramSocket(Protocol):
+    """An unconnected UDP socket (`port` is a port) or an echo socket (`port` is the sequence number of the request)."""
+
+    def fileno(self) -> int:
+        """As of a socket."""
+        ...
+
+    def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
+        """Hands one datagram to the host. OSError where it takes none now, or complains of an earlier one."""
+        ...
+
+    def receive(self) -> tuple[bytes, int, int, int] | None:
+        """The next datagram as (data, address, port, TTL), None when there is none. OSError for an earlier datagram's failure."""
+        ...
+
+    def errors(self) -> list[ReportedError]:
+        """What ICMP has reported since the last call, oldest first; may leave some for the next call."""
+        ...
+
+
+AnySocket = HostSocket | DatagramSocket
+
+
+class Host(Protocol):
+    """What flows and services need of the host. Addresses are integers. Opening raises HostError."""
+
+    def connect_tcp(self, address: int, port: int, owner: Owner, *, ttl: int | None = None) -> HostSocket:
+        """A connection under way; it is writable once it is decided, and `connect_error` then tells how."""
+        ...
+
+    def connect_error(self, sock: HostSocket) -> ReportedError | None:
+        """Why a connect failed, None if it succeeded. To be asked once, when the socket is first writable."""
+        ...
+
+    def open_udp(self, owner: Owner) -> DatagramSocket:
+        """An unconnected socket on a port that the kernel chooses."""
+        ...
+
+    def connect_udp(self, address: int, port: int, owner: Owner) -> HostSocket:
+        """A connected socket on a port that the kernel chooses: it takes datagrams of that peer alone."""
+        ...
+
+    def open_echo(self, owner: Owner) -> DatagramSocket | None:
+        """A socket for ICMP echo, None where the host lets this process have none."""
+        ...
+
+    def watch(self, sock: AnySocket, readable: bool, writable: bool) -> None:
+        """Sets which events the owner is told of; nothing at first."""
+        ...
+
+    def close(self, sock: AnySocket, *, reset: bool = False) -> None:
+        """Closes the socket; `reset`: a TCP peer sees a reset, queued data is dropped. Closing twice does nothing."""
+        ...
+
+
+@dataclass(slots=True)
+class HostCounters(Counters):
+    """Of the host's sockets."""
+
+    opened: int = 0
+    closed: int = 0
+    refused_budget: int = 0  # not opened: the budget of descriptors is used up
+    refused_system: int = 0  # not opened: the system said no
+    unwatchable: int = 0  # the selector would not take a socket
+
+
+class _Entry:
+    """A socket that is open: the `data` of its selector key."""
+
+    __slots__ = ("events", "open", "owner")
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.events = 0
+        self.open = True
+
+
+def descriptor_budget() -> int:
+    """How many sockets the gateway may have: the process's soft limit less an eighth, or less 64 where that is more."""
+    try:
+        import resource  # noqa: PLC0415 - there is none outside Unix
+    except ImportError:
+        return 512  # of select() on Windows
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _NO_LIMIT
+    return max(soft - max(_MIN_HEADROOM, soft // 8), 1)
+
+
+class HostSockets:
+    """The real host. It opens sockets and registers them in `selector`, which stays its owner's."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        *,
+        rng: random.Random | None = None,
+        max_sockets: int | None = None,
+    ) -> None:
+        """rng: identifiers of raw echo sockets. max_sockets: the budget, by default from the descriptor limit."""
+        self.counters = HostCounters()
+        self.max_sockets = descriptor_budget() if max_sockets is None else max_sockets
+        self._selector = selector
+        self._rng = rng or random.SystemRandom()
+        self._entries: dict[Any, _Entry] = {}
+        self._warned = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def connect_tcp(self, address: int, port: int, owner: Owner, *, ttl: int | None = None) -> socket.socket:
+        """See `Host`. The peer's urgent data stays in the stream, as RFC 6093 §2 would have it."""
+        sock = self._socket(socket.SOCK_STREAM, 0)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the guest has done its Nagle
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        if ttl is not None:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        return self._connect(sock, address, port, owner)
+
+    def connect_error(self, sock: HostSocket) -> ReportedError | None:
+        """See `Host`. Says what ICMP said, which TTL probes over TCP live on.
+
+        Linux queues the ICMP error that ends a connect even without IP_RECVERR. That option must stay off: with it, errors would end
+        established connections too, which RFC 5382 REQ-10 forbids.
+        """
+        assert isinstance(sock, socket.socket)
+        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not number:
+            return None
+        reports = read_error_queue(sock)
+        return reports[-1] if reports else ReportedError(number)
+
+    def connect_udp(self, address: int, port: int, owner: Owner) -> socket.socket:
+        """See `Host`."""
+        return self._connect(self._socket(socket.SOCK_DGRAM, 0), address, port, owner)
+
+    def open_udp(self, owner: Owner) -> HostUdp:
+        """See `Host`."""
+        sock = HostUdp(self._socket(socket.SOCK_DGRAM, 0))
+        self._add(sock, owner)
+        return sock
+
+    def open_echo(self, owner: Owner) -> HostEcho | None:
+        """See `Host`. Unprivileged (Linux `net.ipv4.ping_group_range`, macOS), else raw, else none and one warning."""
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
+            try:
+                plain = self._socket(kind, socket.IPPROTO_ICMP)
+            except HostError as error:
+                if error.number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                continue
+            sock = HostEcho(plain, self._raw_ident() if kind == socket.SOCK_RAW else None)
+            self._add(sock, owner)
+            return sock
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "guests cannot ping beyond the gateway: this process may open neither unprivileged ICMP sockets"
+                " (sysctl net.ipv4.ping_group_range) nor raw ones (CAP_NET_RAW)"
+            )
+        return None
+
+    def watch(self, sock: AnySocket, readable: bool, writable: bool) -> None:
+        """See `Host`."""
+        entry = self._entries.get(sock)
+        events = (readable and _READ) | (writable and _WRITE)
+        if entry is None or events == entry.events:
+            return
+        try:
+            if not events:
+                self._selector.unregister(sock)
+            elif entry.events:
+                self._selector.modify(sock, events, entry)
+            else:
+                self._selector.register(sock, events, entry)
+        except (
+            OSError,
+            KeyError,
+        ):  # the kernel's table of watches is full: the flow's idle time-out will end it
+            self.counters.unwatchable += 1
+            events = 0
+        entry.events = events
+
+    def dispatch(self, events: Iterable[tuple[selectors.SelectorKey, int]], now: int) -> None:
+        """Tells the owners of what `selector.select()` returned; keys of other registrations are passed over."""
+        for key, mask in events:
+            entry = key.data
+            if entry.__class__ is _Entry and entry.open:  # an owner before it in the batch may have closed it
+                entry.owner.on_host(mask & _READ != 0, mask & _WRITE != 0, now)
+
+    def close(self, sock: AnySocket, *, reset: bool = False) -> None:
+        """See `Host`."""
+        entry = self._entries.pop(sock, None)
+        if entry is None:
+            return
+        entry.open = False
+        if entry.events:
+            self._selector.unregister(sock)
+        if reset and isinstance(sock, socket.socket):
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.counters.closed += 1
+        with suppress(OSError):  # a pending error of a socket that nobody cares for any more
+            sock.close()  # type: ignore[union-attr] # every socket in the table is one of ours and has it
+
+    def close_all(self) -> None:
+        """Closes every socket there is, TCP with a reset."""
+        for sock in list(self._entries):
+            self.close(sock, reset=True)
+
+    def _socket(self, kind: int, protocol: int) -> socket.socket:
+        if len(self._entries) >= self.max_sockets:
+            self.counters.refused_budget += 1
+            raise HostError(errno.EMFILE)
+        try:
+            sock = socket.socket(socket.AF_INET, kind, protocol)
+        except OSError as error:
+            self.counters.refused_system += 1
+            raise HostError(error.errno or errno.EACCES) from error
+        sock.setblocking(False)
+        return sock
+
+    def _raw_ident(self) -> int:
+        """An identifier that no raw echo socket of ours has: every one of them sees all replies (C46)."""
+        taken = {sock.raw_ident for sock in self._entries if isinstance(sock, HostEcho)}
+        while (ident := self._rng.getrandbits(16)) in taken:
+            pass
+        return ident
+
+    def _connect(self, sock: socket.socket, address: int, port: int, owner: Owner) -> socket.socket:
+        number = sock.connect_ex((format_ip(address), port))
+        if number not in _CONNECTING:
+            sock.close()
+            raise HostError(number)
+        self._add(sock, owner)
+        return sock
+
+    def _add(self, sock: AnySocket, owner: Owner) -> None:
+        self._entries[sock] = _Entry(owner)
+        self.counters.opened += 1

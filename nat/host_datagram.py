@@ -1,0 +1,241 @@
+"""Datagram sockets of the host: UDP and ICMP echo, with TTL, DF and the errors that ICMP reports.
+
+On Linux a socket with IP_RECVERR keeps each ICMP error about its datagrams in an error queue, with the type and code, the router that
+sent it, the destination it is about and the first bytes of the datagram; `read_error_queue` makes `ReportedError`s of them.
+Elsewhere only an errno comes back, if anything, and `errors()` is empty.
+
+TTL and DF belong to the socket, not to the datagram, so they are set when a datagram differs from the one before.
+
+An echo socket is an unprivileged ICMP socket, whose identifier the kernel chooses and whose replies it sorts out, or a raw one that
+is sent an identifier of ours and sees every ICMP message of the host: what is not a reply to that identifier is dropped here.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+from usernat.stack.addr import format_ip
+from usernat.stack.checksum import checksum
+
+if TYPE_CHECKING:
+    from usernat.stack.device import Buffer
+
+_LINUX = sys.platform == "linux"
+# <linux/in.h>, <linux/errqueue.h>: Python names few of these
+_IP_RECVERR: int | None = 11 if _LINUX else None
+_IP_RECVTTL: int | None = 12 if _LINUX else None
+_IP_MTU_DISCOVER: int | None = 10 if _LINUX else None
+_PMTUDISC_DONT = 0
+_PMTUDISC_DO = 2
+_MSG_ERRQUEUE = 0x2000
+_ORIGIN_LOCAL = 1
+_ORIGIN_ICMP = 2
+_EXTENDED_ERROR = struct.Struct("=IBBBxII")  # errno, origin, type, code, padding, info, data
+_SOCKADDR_IN = struct.Struct("=HH4s")  # family, port, address
+_ICMP_RAW_FILTER = 1  # <linux/icmp.h> ICMP_FILTER at level SOL_RAW: a bit set blocks that type
+_SOL_RAW = 255
+
+MAX_DATAGRAM = 65535
+DEFAULT_TTL = 64
+_ANCILLARY_BYTES = 256
+_QUOTED_BYTES = 64
+_ERRORS_A_READ = 32
+
+# Echo request and reply: type, code, checksum, identifier, sequence number (RFC 792)
+_ECHO = struct.Struct("!BBHHH")
+_ECHO_REQUEST = 8
+_ECHO_REPLY = 0
+DESTINATION_UNREACHABLE = 3
+FRAGMENTATION_NEEDED = 4
+
+
+class ReportedError:
+    """What the host knows of a failure.
+
+    errno: always. icmp: whether ICMP or the path MTU says so, and type, code and mtu (bytes, 0 if not said) hold.
+    offender: address of the router or host that sent it, None where it is this host.
+    address, port: the destination it is about (for echo, port is the sequence number). data: the first bytes of the payload.
+    """
+
+    __slots__ = ("address", "code", "data", "errno", "icmp", "mtu", "offender", "port", "type")
+
+    def __init__(
+        self,
+        errno: int,
+        *,
+        icmp: bool = False,
+        type: int = DESTINATION_UNREACHABLE,  # noqa: A002 - the RFC's word
+        code: int = 0,
+        mtu: int = 0,
+        offender: int | None = None,
+        address: int = 0,
+        port: int = 0,
+        data: bytes = b"",
+    ) -> None:
+        self.errno = errno
+        self.icmp = icmp
+        self.type = type
+        self.code = code
+        self.mtu = mtu
+        self.offender = offender
+        self.address = address
+        self.port = port
+        self.data = data
+
+
+def address_of(text: str) -> int:
+    """The integer form of an address that the kernel has written."""
+    return int.from_bytes(socket.inet_aton(text), "big")
+
+
+def read_error_queue(sock: socket.socket) -> list[ReportedError]:
+    """Up to 32 errors from the socket's queue, oldest first; none where the system has no such queue."""
+    found: list[ReportedError] = []
+    if _IP_RECVERR is None:
+        return found
+    for _ in range(_ERRORS_A_READ):
+        try:
+            data, ancillary, _flags, peer = sock.recvmsg(_QUOTED_BYTES, _ANCILLARY_BYTES, _MSG_ERRQUEUE)
+        except OSError:
+            break
+        for level, kind, value in ancillary:
+            if level == socket.IPPROTO_IP and kind == _IP_RECVERR and len(value) >= _EXTENDED_ERROR.size:
+                found.append(_reported(value, data, peer))
+    return found
+
+
+def _reported(value: bytes, data: bytes, peer: tuple[str, int] | None) -> ReportedError:
+    number, origin, icmp_type, code, info, _data = _EXTENDED_ERROR.unpack_from(value)
+    report = ReportedError(number, data=data)
+    if peer:
+        report.address, report.port = address_of(peer[0]), peer[1]
+    if origin == _ORIGIN_ICMP:
+        report.icmp, report.type, report.code = True, icmp_type, code
+        if len(value) >= _EXTENDED_ERROR.size + _SOCKADDR_IN.size:
+            family, _port, offender = _SOCKADDR_IN.unpack_from(value, _EXTENDED_ERROR.size)
+            report.offender = int.from_bytes(offender, "big") if family == socket.AF_INET else None
+        if icmp_type == DESTINATION_UNREACHABLE and code == FRAGMENTATION_NEEDED:
+            report.mtu = info
+    elif origin == _ORIGIN_LOCAL and info:  # EMSGSIZE: the host knows a smaller path MTU already
+        report.icmp, report.code, report.mtu = True, FRAGMENTATION_NEEDED, info
+    return report
+
+
+class _Datagrams:
+    """What UDP and echo sockets share."""
+
+    __slots__ = ("_df", "_socket", "_ttl")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._ttl = -1
+        self._df: bool | None = None
+        for option in (_IP_RECVERR, _IP_RECVTTL):
+            if option is not None:
+                sock.setsockopt(socket.IPPROTO_IP, option, 1)
+
+    def fileno(self) -> int:
+        """The descriptor, -1 once closed."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        self._socket.close()
+
+    def _transmit(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
+        if ttl != self._ttl:
+            self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+            self._ttl = ttl
+        if df is not self._df and _IP_MTU_DISCOVER is not None:
+            # RFC 4787 REQ-13: DF is kept, and what is too big comes back; REQ-13a: without it the kernel fragments
+            self._socket.setsockopt(
+                socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO if df else _PMTUDISC_DONT
+            )
+            self._df = df
+        self._socket.sendto(data, (format_ip(address), port))
+
+    def _take(self) -> tuple[bytes, int, int, int] | None:
+        try:
+            data, ancillary, _flags, peer = self._socket.recvmsg(MAX_DATAGRAM, _ANCILLARY_BYTES)
+        except BlockingIOError:
+            return None
+        ttl = DEFAULT_TTL
+        for level, kind, value in ancillary:
+            if level == socket.IPPROTO_IP and kind in (socket.IP_TTL, _IP_RECVTTL) and len(value) >= 4:
+                ttl = int.from_bytes(value[:4], sys.byteorder)
+        return data, address_of(peer[0]), peer[1], ttl
+
+
+class HostUdp(_Datagrams):
+    """An unconnected UDP socket."""
+
+    __slots__ = ()
+
+    def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
+        """See `DatagramSocket`."""
+        self._transmit(data, address, port, ttl, df)
+
+    def receive(self) -> tuple[bytes, int, int, int] | None:
+        """See `DatagramSocket`."""
+        return self._take()
+
+    def errors(self) -> list[ReportedError]:
+        """See `DatagramSocket`."""
+        return read_error_queue(self._socket)
+
+
+class HostEcho(_Datagrams):
+    """An ICMP socket for the echo requests of one binding. raw_ident: its identifier if the socket is raw, else None."""
+
+    __slots__ = ("_last_sequence", "raw_ident")
+
+    def __init__(self, sock: socket.socket, raw_ident: int | None) -> None:
+        super().__init__(sock)
+        self.raw_ident = raw_ident
+        self._last_sequence = 0
+        if raw_ident is not None and _LINUX:
+            blocked = ~(1 << _ECHO_REPLY) & 0xFFFFFFFF
+            sock.setsockopt(_SOL_RAW, _ICMP_RAW_FILTER, struct.pack("=I", blocked))
+
+    def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
+        """An echo request with the sequence number `port`."""
+        self._last_sequence = port
+        ident = self.raw_ident or 0  # the kernel writes its own in an unprivileged one, and the checksum
+        header = _ECHO.pack(_ECHO_REQUEST, 0, 0, ident, port)
+        if self.raw_ident is not None:
+            header = _ECHO.pack(_ECHO_REQUEST, 0, checksum(header, data), ident, port)
+        self._transmit(b"".join((header, data)), address, 0, ttl, df)
+
+    def receive(self) -> tuple[bytes, int, int, int] | None:
+        """The next echo reply to this binding: (data, address, sequence number, TTL)."""
+        while (taken := self._take()) is not None:
+            message, address, _port, ttl = taken
+            if len(message) >= 20 and message[0] >> 4 == 4:  # raw, and macOS always: with the IP header
+                ttl = message[8]
+                message = message[(message[0] & 0xF) * 4 :]
+            if len(message) < _ECHO.size:
+                continue
+            kind, code, _sum, ident, sequence = _ECHO.unpack_from(message)
+            if kind == _ECHO_REPLY and code == 0 and self.raw_ident in (None, ident):
+                return message[_ECHO.size :], address, sequence, ttl
+        return None
+
+    def errors(self) -> list[ReportedError]:
+        """Errors about requests of this binding; `port` is the sequence number."""
+        found = []
+        for report in read_error_queue(self._socket):
+            if len(report.data) < _ECHO.size:
+                if (
+                    report.icmp and report.offender is None
+                ):  # the host's own, about what `send` has just refused
+                    report.port = self._last_sequence
+                    found.append(report)
+                continue
+            kind, _code, _sum, ident, sequence = _ECHO.unpack_from(report.data)
+            if kind == _ECHO_REQUEST and self.raw_ident in (None, ident):
+                report.port, report.data = sequence, report.data[_ECHO.size :]
+                found.append(report)
+        return found

@@ -1,0 +1,79 @@
+"""UDP through the gateway: every guest endpoint has one host socket, whatever it sends to (RFC 4787 REQ-1).
+
+Who may answer is a choice of the gateway (RFC 4787 REQ-8): by default the addresses that the guest has sent to from that endpoint,
+from any port of theirs (address-dependent filtering); with `endpoint-independent`, anyone. Accepted answers keep the mapping
+alive, as what the guest sends does (REQ-6, REQ-6a); what is filtered does not. Payloads are never looked into (REQ-10).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from usernat.nat.config import ENDPOINT_INDEPENDENT
+from usernat.nat.context import microseconds
+from usernat.nat.datagrams import LARGEST, DatagramFlow, DatagramNat
+from usernat.policy.decision import UDP
+
+if TYPE_CHECKING:
+    from usernat.nat.context import Context
+    from usernat.nat.destinations import Budget
+    from usernat.nat.host import DatagramSocket
+
+DNS_PORT = 53
+
+
+class UdpNat(DatagramNat):
+    """All UDP mappings."""
+
+    protocol = UDP
+    replies_refresh = True
+
+    def __init__(self, context: Context, budget: Budget) -> None:
+        config = context.config
+        super().__init__(context, budget, config.limits.udp_destinations)
+        self._timeout_us = microseconds(config.timeouts.udp)
+        self._dns_timeout_us = microseconds(config.timeouts.udp_dns)
+        self._anyone = config.udp_filtering == ENDPOINT_INDEPENDENT
+        self._socket = context.interface.udp.bind(None, None)
+        self._socket.owner = self
+
+    def serve(self, now: int) -> None:
+        """Takes what guests have sent, and goes on reading for them if it had to stop."""
+        sock = self._socket
+        while (datagram := sock.recv()) is not None:
+            self.handle(datagram.packet, datagram.src_port, datagram.dst_port, datagram.data, now)
+        self.drop_errors(sock)
+        if self._paused and self.room():
+            self.resume()
+
+    def close(self) -> None:
+        """Takes nothing from guests any more."""
+        self._socket.close()
+
+    def decided(self, flow: DatagramFlow, destination: int, port: int) -> bool:
+        """See `DatagramNat`."""
+        return destination << 16 | port in flow.destinations
+
+    def policy_port(self, port: int) -> int:
+        """See `DatagramNat`."""
+        return port
+
+    def timeout_for(self, port: int) -> int:
+        """See `DatagramNat`. RFC 4787 REQ-5a: a mapping is as short-lived as a DNS query while it carries nothing else."""
+        return self._dns_timeout_us if port == DNS_PORT else self._timeout_us
+
+    def permits(self, flow: DatagramFlow, source: int, port: int) -> bool:
+        """See `DatagramNat`. RFC 4787 REQ-8; port 0 means "no reply" (RFC 768), and a guest could not tell it from none."""
+        return port != 0 and (self._anyone or flow.destinations.permits(source))
+
+    def open_socket(self, flow: DatagramFlow) -> DatagramSocket:
+        """See `DatagramNat`."""
+        return self.context.host.open_udp(flow)
+
+    def room(self) -> bool:
+        """See `DatagramNat`."""
+        return self._socket.send_room >= LARGEST
+
+    def deliver(self, flow: DatagramFlow, data: bytes, source: int, port: int, ttl: int) -> bool:
+        """See `DatagramNat`."""
+        return self._socket.send(data, flow.guest, flow.guest_port, src=source, src_port=port, ttl=ttl)
