@@ -1,0 +1,55 @@
+# make demo    a virtual environment, usernat in it, and `usernat demo`
+# make test    what the tests need (Debian packages included, as root), and the whole suite
+# make check   ruff, mypy --strict, import contracts
+# make fuzz    the long campaigns
+# make bench   speed beside other gateways, as ratios
+# make clean   all that was made here
+#
+# It needs Python 3.11 or newer, pip and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMPS := .cache
+SOURCES := $(wildcard pyproject.toml)
+
+# With pip but without ensurepip (Debian's python3 without python3-venv) the outer pip fills the environment.
+define install
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "usernat needs Python 3.11 or newer; set PYTHON=")'
+test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --editable '.$(1)'
+mkdir -p $(STAMPS) && touch $@
+endef
+
+.PHONY: demo test check fuzz bench clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMPS)/installed
+	$(BIN)/usernat demo
+
+$(STAMPS)/installed: $(SOURCES)
+	@$(call install,)
+
+$(STAMPS)/installed-dev: $(SOURCES) | $(STAMPS)/installed
+	@$(call install,[dev])
+
+test: $(STAMPS)/installed-dev
+	@tests/lab/install.sh tests/lab/packages.txt
+	@. $(STAMPS)/lab.env; $(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMPS)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fuzz: $(STAMPS)/installed-dev
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 0 tests/fuzz
+
+bench: $(STAMPS)/installed-dev
+	@tests/lab/install.sh bench/packages.txt
+	@$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) $(STAMPS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Real kernels as guests, in a pretend internet of network namespaces."""

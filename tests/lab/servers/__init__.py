@@ -1,0 +1,1 @@
+"""What runs in the pretend internet: web, name and odd servers."""
