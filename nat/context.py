@@ -43,10 +43,10 @@ class Context:
             source = self.admission.guest_address(report.offender)
         return self.icmp.error(report.type, report.code, quote, source=source, mtu=report.mtu)
 
-    def host_failed(self, packet: Packet, number: int) -> None:
-        """Tells the guest, by ICMP, of the errno with which the host refused what `packet` asked for."""
+    def host_failed(self, packet: Packet, number: int, mtu: int = 0) -> None:
+        """Tells the guest, by ICMP, of the errno with which the host refused what `packet` asked for. mtu: with EMSGSIZE (RFC 4787 REQ-13)."""
         code = errors.NO_RESOURCES if errors.is_resources(number) else errors.unreachable_code(number)
-        self.icmp.unreachable(packet, code)
+        self.icmp.unreachable(packet, code, mtu)
 
 
 def microseconds(seconds: float) -> int:

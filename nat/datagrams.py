@@ -88,30 +88,30 @@ class DatagramFlow:
         nat.context.table.deadlines.set(self, now + self.timeout_us)  # RFC 4787 REQ-6
         address = nat.context.admission.host_address(packet.dst)
         ttl = packet.ttl - 1 or 1  # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
-        failure = self._send(data, address, port, ttl, packet.df)
+        failure, mtu = self._send(data, address, port, ttl, packet.df)
         if failure == 0:
             nat.counters.forwarded += 1
         elif failure in (errno.EAGAIN, errno.ENOBUFS):
             nat.counters.host_full += 1
         else:
             nat.counters.host_failed += 1
-            if failure > 0:
-                nat.context.host_failed(packet, failure)
+            nat.context.host_failed(packet, failure, mtu)
 
-    def _send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> int:
-        """0, or an errno; negative where the guest has been told already. A socket may first complain of an earlier datagram."""
+    def _send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> tuple[int, int]:
+        """0 or an errno, and with EMSGSIZE the path MTU if the host knows it. A socket may first complain of an earlier datagram."""
+        mtu = 0
         for _ in range(2):
             try:
                 self.sock.send(data, address, port, ttl, df)
-                return 0
+                return 0, 0
             except OSError as error:
                 failure = error.errno or errno.EIO
             if failure == errno.EAGAIN:
                 break
-            told = self._pass_errors_on()
-            if failure == errno.EMSGSIZE and told:
-                return -failure  # RFC 4787 REQ-13: with the MTU, from the error queue
-        return failure
+            mtu = self._pass_errors_on() or mtu
+            if failure == errno.EMSGSIZE:
+                break
+        return failure, mtu
 
     def on_host(self, readable: bool, writable: bool, now: int) -> None:  # noqa: ARG002 - never watched for writing
         """Datagrams or errors have come."""
@@ -144,11 +144,14 @@ class DatagramFlow:
             nat.counters.guest_full += 1
 
     def _pass_errors_on(self) -> int:
-        """Tells the guest what ICMP has said; returns how many reports there were."""
-        reports = self.sock.errors()
-        for report in reports:
-            self._pass_on(report)
-        return len(reports)
+        """Tells the guest what ICMP has said of earlier datagrams; returns the path MTU if the host refused the latest one for its size."""
+        mtu = 0
+        for report in self.sock.errors():
+            if report.offender is None and report.mtu:  # by the host itself, which names no port then
+                mtu = report.mtu
+            else:
+                self._pass_on(report)
+        return mtu
 
     def _pass_on(self, report: ReportedError) -> None:
         nat = self._nat
