@@ -3,6 +3,7 @@
 # make check   ruff, mypy --strict, import contracts
 # make fuzz    the long campaigns
 # make bench   speed beside other gateways, as ratios
+# make pictures  docs/demo.svg, from a run of the demo
 # make clean   all that was made here
 #
 # It needs Python 3.11 or newer, pip and make.
@@ -21,7 +22,7 @@ $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --qu
 mkdir -p $(STAMPS) && touch $@
 endef
 
-.PHONY: demo test check fuzz bench clean
+.PHONY: demo test check fuzz bench pictures clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/installed
@@ -49,6 +50,9 @@ fuzz: $(STAMPS)/installed-dev
 bench: $(STAMPS)/installed-dev
 	@tests/lab/install.sh bench/packages.txt
 	@$(BIN)/python -m bench
+
+pictures: $(STAMPS)/installed
+	$(BIN)/python docs/picture.py
 
 clean:
 	rm -rf $(VENV) $(STAMPS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -31,7 +31,9 @@ from usernat.nat.dhcp.message import (
     build_message,
     parse_message,
 )
-from usernat.stack.addr import LIMITED_BROADCAST, MAC_BROADCAST, UNSPECIFIED, is_unicast, prefix_mask
+from usernat.stack.addr import LIMITED_BROADCAST, MAC_BROADCAST, UNSPECIFIED, prefix_mask
+from usernat.stack.l3.addresses import is_host
+from usernat.stack.l3.routes import MAX_GATEWAYS
 
 if TYPE_CHECKING:
     from random import Random
@@ -85,15 +87,16 @@ class Lease:
 
 
 def read_lease(message: Message, since: int) -> Lease | None:
-    """The lease that an OFFER or ACK holds, None where it lacks what we need."""
+    """The lease that an OFFER or ACK holds, None where it lacks what we need, or gives what cannot be a host's address."""
     server, lease_s = message.number(opt.SERVER_IDENTIFIER), message.number(opt.LEASE_TIME)
     prefix = _PREFIXES.get(message.number(opt.SUBNET_MASK) or 0)
-    if not server or not lease_s or prefix is None or not is_unicast(message.yiaddr):
+    if not server or not lease_s or prefix is None or not is_host(message.yiaddr, prefix):
         return None
-    # RFC 2131 §4.4.5: the defaults of T1 and T2
-    t1 = message.number(opt.RENEWAL_TIME) or lease_s // 2
-    t2 = message.number(opt.REBINDING_TIME) or lease_s * 7 // 8
-    t2 = min(t2, lease_s)
+    if lease_s == INFINITE:  # RFC 2131 §3.3: never renewed, whatever else the server says
+        t1 = t2 = INFINITE
+    else:  # RFC 2131 §4.4.5: the defaults of T1 and T2
+        t1 = message.number(opt.RENEWAL_TIME) or lease_s // 2
+        t2 = min(message.number(opt.REBINDING_TIME) or lease_s * 7 // 8, lease_s)
     return Lease(
         address=message.yiaddr,
         prefix=prefix,
@@ -228,8 +231,8 @@ class DhcpClient:
         self._asked = now
         self._send(REQUEST, {}, now, ciaddr=lease.address, to=None if rebinding else lease.server)
         goal = end if rebinding else t2
-        if goal is not None:
-            self._due = min(now + max((goal - now) // 2, MIN_RENEW_RETRY_S * SECOND_US), goal)
+        assert goal is not None, "an infinite lease is never renewed"
+        self._due = min(now + max((goal - now) // 2, MIN_RENEW_RETRY_S * SECOND_US), goal)
 
     def _retry(self, now: int) -> None:
         wait_s = min(FIRST_RETRY_S << self._tries, LAST_RETRY_S)
@@ -279,8 +282,9 @@ class DhcpClient:
         ):
             self._drop_lease()
             self._interface.add_address(lease.address, lease.prefix)
-            for router in lease.routers:
-                if self._interface.addresses.on_link(router) is not None:
+            addresses = self._interface.addresses
+            for router in lease.routers[:MAX_GATEWAYS]:
+                if router not in addresses.own and addresses.on_link(router) is not None:
                     self._interface.ipv4.routes.add_default(router)
                     self._routed = True
         self.lease = lease

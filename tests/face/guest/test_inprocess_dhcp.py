@@ -7,8 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.face.guest.kit import DNS, FIRST, GATEWAY, Network, S, network
+from tests.nat.dhcp.kit import ip, u32
 from usernat.guest.dhcp_client import (
     BOUND,
     REBINDING,
@@ -28,9 +31,17 @@ from usernat.nat.dhcp.message import (
     build_message,
     parse_message,
 )
-from usernat.stack.addr import LIMITED_BROADCAST, MAC_BROADCAST
+from usernat.stack.addr import LIMITED_BROADCAST, MAC_BROADCAST, parse_ip
 
 DAY = 86_400
+TAGS = {
+    "server": opt.SERVER_IDENTIFIER,
+    "lease": opt.LEASE_TIME,
+    "mask": opt.SUBNET_MASK,
+    "router": opt.ROUTER,
+    "t1": opt.RENEWAL_TIME,
+    "t2": opt.REBINDING_TIME,
+}
 
 
 def dhcp_in(frame: bytes) -> Message | None:
@@ -195,6 +206,48 @@ def test_release() -> None:
         assert net.services.dhcp.leases.owner(FIRST) is None
         assert net.services.dhcp.counters.releases == 1
         assert net.guest.dhcp().address == FIRST
+
+
+def told(net: Network, address: int = FIRST, **options: bytes) -> DhcpClient:
+    """A client that has asked, and to which a server says all of this in OFFER and ACK."""
+    client = DhcpClient(net.guest.interface, net.guest.mac, random.Random(3))
+    net.guest._timed.append(client)
+    client.start(net.guest.clock.now())
+    rows = {"server": ip(GATEWAY), "lease": u32(DAY), "mask": b"\xff\xff\xff\0", **options}
+    for kind in (OFFER, ACK):
+        message = Message(op=2, type=kind, xid=client._xid, chaddr=net.guest.mac, yiaddr=address)
+        data = build_message(message, [(TAGS[name], row) for name, row in rows.items()])
+        net.services.dhcp._socket.send(data, LIMITED_BROADCAST, 68, src=GATEWAY, mac=MAC_BROADCAST)
+    net.tap.loses = lambda frame: frame[:6] == MAC_BROADCAST and frame[6:12] == net.guest.mac
+    net.guest.run_until(lambda: client.state == BOUND, 1)
+    return client
+
+
+@pytest.mark.parametrize("address", ["10.0.2.255", "10.0.2.0", "127.0.0.1", "224.0.0.1", "0.0.0.0"])
+def test_a_lease_of_what_is_no_host_s_address_is_none(address: str) -> None:
+    with network() as net:
+        assert told(net, parse_ip(address)).lease is None
+
+
+@given(st.lists(st.integers(FIRST - 15, FIRST + 30), max_size=20))
+@example(list(range(FIRST + 1, FIRST + 20)))  # more than a route has room for
+@example([FIRST])  # ourselves
+def test_whatever_routers_a_server_names_nothing_raises(routers: list[int]) -> None:
+    with network() as net:
+        client = told(net, router=b"".join(map(ip, routers)) or ip(GATEWAY))
+        assert client.lease is not None
+        assert client.state == BOUND
+        client.drop()
+        assert net.guest.interface.ipv4.routes.next_hop(0x08080808) is None
+
+
+@pytest.mark.parametrize("t2", [20, 0xFFFFFFFF])
+def test_an_infinite_lease_is_never_renewed(t2: int) -> None:
+    """RFC 2131 3.3; a T1 beside it means nothing, and above all no deadline that stays in the past."""
+    with network() as net:
+        client = told(net, lease=u32(0xFFFFFFFF), t1=u32(10), t2=u32(t2))
+        assert client.state == BOUND
+        assert client.poll_at() is None
 
 
 @pytest.mark.parametrize(

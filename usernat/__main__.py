@@ -1,0 +1,5 @@
+"""`python -m usernat`."""
+
+from usernat.cli import main
+
+main()

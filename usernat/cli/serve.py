@@ -1,0 +1,68 @@
+"""`usernat serve`: QEMU guests over `-netdev stream`, one after the other."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import usernat
+from usernat.cli.options import gateway_options, make_config
+from usernat.cli.report import show_counters
+from usernat.links.capture import CaptureLink, PcapFile
+from usernat.links.listener import Endpoint, GuestListener
+
+if TYPE_CHECKING:
+    from usernat.config import Config
+
+
+EXAMPLES = """\b
+Examples:
+  usernat serve --qemu unix:/tmp/guest.sock
+    qemu-system-x86_64 ... -device virtio-net-pci,netdev=n0 \\
+      -netdev stream,id=n0,server=off,addr.type=unix,addr.path=/tmp/guest.sock
+  usernat serve --qemu tcp:127.0.0.1:5555 --host-loopback -v
+    qemu-system-x86_64 ... -device virtio-net-pci,netdev=n0 \\
+      -netdev stream,id=n0,server=off,addr.type=inet,addr.host=127.0.0.1,addr.port=5555
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("--qemu", required=True, metavar="unix:PATH|tcp:HOST:PORT", help="Where to listen for QEMU.")
+@gateway_options
+def serve(qemu: str, verbose: bool, **options: Any) -> int:
+    """Serve QEMU's `-netdev stream`, guest after guest.
+
+    A guest that connects while another is served waits for its turn. Ends with Ctrl-C or SIGTERM.
+    """
+    endpoint = Endpoint.parse(qemu)
+    config = make_config(**options)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with ExitStack() as stack:
+            listener = stack.enter_context(GuestListener(endpoint))
+            capture = None if config.capture is None else PcapFile(config.capture)
+            if capture is not None:
+                stack.callback(capture.close)
+            click.echo(f"usernat: listening on {listener.endpoint}", err=True)
+            while True:
+                _serve_guest(listener, config, capture, verbose)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _serve_guest(listener: GuestListener, config: Config, capture: PcapFile | None, verbose: bool) -> None:
+    """Wait for one guest and serve it until it leaves."""
+    link = listener.accept(config.mtu)
+    tapped = link if capture is None else CaptureLink(link, capture, owns=False)
+    nat = usernat.UserNat(replace(config, capture=None), tapped)
+    try:
+        nat.serve_forever()
+    finally:
+        nat.stop()
+    click.echo(f"usernat: {nat.ended}", err=True)
+    if verbose:
+        show_counters(nat.counters(), "usernat: one guest")

@@ -1,0 +1,279 @@
+"""One gateway for one guest: the link, the stack, the NAT and the host's sockets, moved on by one selector.
+
+`UserNat.process` is the whole loop body. What it does in one step is bounded, whatever the guest or the host sends:
+
+    wait for the link, a host socket, or the next deadline
+    take at most a batch of frames from the link into the stack
+    tell the owners of host sockets, each at most once
+    run the timers that are due
+    serve the stack's sockets and let frames out, a few batches at most and while the link has room
+
+So a flood on one side delays the other by one batch, and ACKs answer whole batches. The three ways to run it share this one step:
+
+* its own thread: `with UserNat(config, link) as nat: …`, or `start()` and `stop()`;
+* a foreign event loop: watch `fileno()` for reading, call `process()` when it is readable or `poll_at()` has come;
+* asyncio: `async with UserNat(config, link) as nat: …`, or `await nat.serve_async()`.
+"""
+
+from __future__ import annotations
+
+import random
+import selectors
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from usernat.asynchronous import AsyncRunner
+from usernat.links.capture import CaptureLink, PcapFile
+from usernat.links.link import Link, LinkClosed
+from usernat.nat.config import GatewayConfig
+from usernat.nat.gateway import Gateway
+from usernat.nat.host import HostSockets
+from usernat.policy.builtin import NetworkPolicy
+from usernat.stack.interface import Interface
+from usernat.waker import Waker
+
+if TYPE_CHECKING:
+    from usernat.config import Config
+    from usernat.policy.decision import Policy
+
+BATCH = 64  # frames a call, in and out
+_ROUNDS = 4  # batches out in one step
+_SHORTAGE_US = 1000  # until a link short of memory is tried again: no descriptor tells of the end
+
+
+class UserNat:
+    """The gateway of `config` for the guest on `link`, which it owns from now on. `policy` allows all where not given.
+
+    ended: None while the guest is there, then why it is not.
+    Raises ConfigError where `config.capture` cannot be written.
+    """
+
+    def __init__(self, config: Config, link: Link, *, policy: Policy | None = None) -> None:
+        rng = random.SystemRandom()
+        now = _now()
+        self.config = config
+        self.link = link if config.capture is None else CaptureLink(link, PcapFile(config.capture))
+        self.ended: str | None = None
+        mtu = min(config.mtu, link.capabilities.mtu)
+        settings = gateway_config(config, mtu)
+        self._selector = selectors.DefaultSelector()
+        self.interface = Interface(
+            mac=gateway_mac(config),
+            capabilities=replace(link.capabilities, mtu=mtu),
+            rng=rng,
+            now=now,
+            addresses=settings.addresses,
+            any_ip=True,
+        )
+        self.host = HostSockets(self._selector)
+        self.gateway = Gateway(
+            self.interface, self.host, settings, policy or NetworkPolicy.allow_all(), rng, now
+        )
+        self._waker = Waker()
+        self._watched = selectors.EVENT_READ
+        self._selector.register(self._waker, selectors.EVENT_READ, self._waker)
+        self._selector.register(self.link, self._watched, self.link)
+        self._more = True  # the announcements of our addresses wait already
+        self._stopping = False
+        self._released = False
+        self._thread: threading.Thread | None = None
+        self._runner: AsyncRunner | None = None
+
+    # In a foreign loop
+
+    def fileno(self) -> int:
+        """A descriptor that is readable whenever `process` has something to do, deadlines apart.
+
+        It is the selector's own (epoll, kqueue). Raises OSError where the platform's selector has none: use a thread there.
+        """
+        selector_fileno = getattr(self._selector, "fileno", None)
+        if selector_fileno is None:
+            raise OSError(f"{type(self._selector).__name__} has no descriptor of its own: use start() here")
+        number: int = selector_fileno()
+        return number
+
+    def poll_at(self) -> float | None:
+        """When `process` is next due, in seconds of `time.monotonic()`; a time already past means at once; None: at no time."""
+        deadline = self._deadline(_now())
+        return None if deadline is None else deadline / 1e6
+
+    def process(self, timeout: float | None = 0.0) -> bool:
+        """One step, after waiting for at most `timeout` seconds (None: as long as nothing is due).
+
+        False once the guest is gone: its flows and host sockets are closed, and `stop` closes the rest.
+        """
+        if self.ended is None:
+            try:
+                self._step(timeout)
+            except LinkClosed as end:
+                self._end(str(end))
+        return self.ended is None
+
+    # With a thread of its own
+
+    def serve_forever(self) -> None:
+        """Process in this thread until the guest is gone or `stop` is called."""
+        while not self._stopping and self.process(None):
+            pass
+
+    def start(self) -> None:
+        """Run in a thread of its own. Raises RuntimeError when it runs already."""
+        if self._thread is not None or self._released:
+            raise RuntimeError("this UserNat has been started already")
+        self._thread = threading.Thread(target=self.serve_forever, name="usernat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it, however it runs, and close every descriptor, the link's included. Harmless when called again."""
+        self._stopping = True
+        self._waker.wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        if self._runner is not None:
+            self._runner.detach()
+        self._end("stopped")
+        if not self._released:
+            self._released = True
+            self._selector.close()
+            self._waker.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    # Under asyncio
+
+    async def serve_async(self) -> None:
+        """Run on the running event loop until the guest is gone; cancel the task to stop before."""
+        async with self:
+            assert self._runner is not None
+            await self._runner.finished
+
+    async def __aenter__(self) -> Self:
+        self._runner = AsyncRunner(self)
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self.stop()
+        if self._runner is not None:
+            self._runner.finished.result()  # raises what went wrong inside the loop, if anything did
+
+    def counters(self) -> dict[str, int]:
+        """All counters of link, stack, gateway and host sockets by name; every discard is among them."""
+        return {
+            **self.link.counters.as_dict("link."),
+            **self.interface.counters(),
+            **self.gateway.counters(),
+            **self.host.counters.as_dict("host."),
+        }
+
+    # The step
+
+    def _step(self, timeout: float | None) -> None:
+        events = self._selector.select(self._wait(timeout))
+        now = _now()
+        link = self.link
+        incoming = link.pending
+        for key, mask in events:
+            if key.data is link:
+                incoming = incoming or mask & selectors.EVENT_READ != 0
+            elif key.data is self._waker:
+                self._waker.clear()
+        if link.held:
+            link.flush()
+        if incoming:
+            receive = self.interface.receive
+            for frame, checksum_ok in link.receive(BATCH):
+                receive(frame, now, checksum_ok)
+        self.host.dispatch(events, now)
+        self._run_timers(now)
+        self._more = self._transmit(now)
+        self._watch_link()
+
+    def _run_timers(self, now: int) -> None:
+        for timed in (self.interface, self.gateway):
+            due = timed.poll_at()
+            if due is not None and due <= now:
+                timed.on_time(now)
+
+    def _transmit(self, now: int) -> bool:
+        """Serve the stack's sockets and let frames out, until neither brings anything new; whether there may be more.
+
+        What has left makes room in queues, and that is news to sockets.
+        """
+        for _ in range(_ROUNDS):
+            self.gateway.serve(now)
+            budget = min(self.link.room(), BATCH)
+            frames = self.interface.transmit(now, budget) if budget else None
+            if not frames:
+                return False
+            self.link.send(frames)
+        return True
+
+    def _watch_link(self) -> None:
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.link.wants_write else 0)
+        if wanted != self._watched:
+            self._watched = wanted
+            self._selector.modify(self.link, wanted, self.link)
+
+    def _wait(self, timeout: float | None) -> float | None:
+        """Seconds to wait in select: until the next deadline, `timeout` at most."""
+        if timeout == 0.0:
+            return 0.0
+        now = _now()
+        deadline = self._deadline(now)
+        if deadline is None:
+            return timeout
+        until = max(0, deadline - now) / 1e6
+        return until if timeout is None else min(until, timeout)
+
+    def _deadline(self, now: int) -> int | None:
+        """When something is due, µs. A link without room is not waited for here: its descriptor tells when there is some."""
+        if self.ended is not None:
+            return None
+        link = self.link
+        if link.pending or (self._more and link.room()):
+            return now
+        shortage = now + _SHORTAGE_US if link.held and not link.wants_write else None
+        due = (self.interface.poll_at(), self.gateway.poll_at(), shortage)
+        return min((at for at in due if at is not None), default=None)
+
+    def _end(self, reason: str) -> None:
+        """Close everything that belongs to the guest, once."""
+        if self.ended is not None:
+            return
+        self.ended = reason
+        self.gateway.close()
+        self._selector.unregister(self.link)
+        self.link.close()
+
+
+def _now() -> int:
+    """µs on the clock of `time.monotonic()`."""
+    return time.monotonic_ns() // 1000
+
+
+def gateway_mac(config: Config) -> bytes:
+    """52:55 and the gateway's address, as slirp has it: locally administered, and the same at every start."""
+    return b"\x52\x55" + config.gateway.packed
+
+
+def gateway_config(config: Config, mtu: int) -> GatewayConfig:
+    """The gateway's own form of `config`, with the MTU that config and link agreed on."""
+    network = config.network
+    return GatewayConfig(
+        network=int(network.network_address),
+        prefix=network.prefixlen,
+        gateway=int(config.gateway),
+        dns=int(config.nameserver),
+        lease_first=int(config.guest),
+        lease_last=int(network.broadcast_address) - 1,
+        mtu=mtu,
+        host_loopback=config.host_loopback,
+        resolvers=tuple((int(address), port) for address, port in config.resolvers),
+    )
