@@ -101,6 +101,26 @@ def test_a_command_that_cannot_be_executed(what: str, status: int, reason: str) 
     assert (done.returncode, done.stderr) == (status, f"usernat: {what}: {reason}\n")
 
 
+def test_the_gateway_raises_its_descriptor_limit_and_the_command_keeps_its_own() -> None:
+    limited = [
+        "prlimit",
+        "--nofile=200:4000",
+        *command("-v", "--", "sh", "-c", "ulimit -Sn; cat /proc/$GATEWAY/limits"),
+    ]
+    script = 'export GATEWAY=$$; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *limited],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=30,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "200"
+    assert next(line.split()[3:5] for line in lines if line.startswith("Max open files")) == ["4000", "4000"]
+
+
 def test_arguments_environment_and_streams_pass_through_unchanged() -> None:
     arguments = ["a b", "", "--mtu", "-v", "*", "ü", "\n"]
     script = "import sys,os; print(sys.argv[1:], os.environ['GREETING']); sys.stderr.write(sys.stdin.read())"
@@ -341,6 +361,25 @@ def test_verbose_tells_what_happened_on_standard_error() -> None:
     assert done.stdout == ""
     assert "true ended with status 0" in done.stderr
     assert "frames_out" in done.stderr
+
+
+def test_a_folder_of_path_that_forbids_a_look_does_not_change_not_found(
+    nobody: Nobody, tmp_path: Path
+) -> None:
+    start, env = nobody
+    tmp_path.chmod(0o700)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o000)
+    done = subprocess.run(
+        [*start, "--", "no-such-command"],
+        capture_output=True,
+        text=True,
+        env={**env, "PATH": f"{closed}:{os.environ['PATH']}"},
+        cwd="/",
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (127, "usernat: no-such-command: command not found\n")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import usernat
+from usernat.cli.descriptors import raise_descriptor_limit
 from usernat.cli.options import gateway_options, make_config
 from usernat.cli.report import show_counters
 from usernat.namespace import EXIT_OWN_FAILURE
@@ -58,13 +59,12 @@ def run(command: tuple[str, ...], verbose: bool, **options: Any) -> int:
     # Blocked until this process ends, in every thread from now on; the command gets back what was blocked before.
     blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
-        with (
-            NamespaceGuest(command, config, blocked=blocked_before) as guest,
-            usernat.UserNat(config, guest.link) as nat,
-        ):
-            guest.start()
-            status = _wait(guest, watched)
-            counters = nat.counters()
+        with NamespaceGuest(command, config, blocked=blocked_before) as guest:
+            raise_descriptor_limit()  # of the gateway alone: the keeper, and so the command, has the old one
+            with usernat.UserNat(config, guest.link) as nat:
+                guest.start()
+                status = _wait(guest, watched)
+                counters = nat.counters()
     except NamespaceError as error:
         raise GuestFailure(f"cannot make the guest: {error}") from error
     sweep()  # only if the keeper was killed is there anything

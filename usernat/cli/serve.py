@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import usernat
+from usernat.cli.descriptors import raise_descriptor_limit
 from usernat.cli.options import gateway_options, make_config
 from usernat.cli.report import show_counters
 from usernat.links.capture import CaptureLink, PcapFile
@@ -40,6 +41,7 @@ def serve(qemu: str, verbose: bool, **options: Any) -> int:
     """
     endpoint = Endpoint.parse(qemu)
     config = make_config(**options)
+    raise_descriptor_limit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as stack:

@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -80,6 +81,10 @@ def _start(command: list[str], blocked: list[int]) -> int:
     except FileNotFoundError:
         _refuse(command[0], "command not found", EXIT_NOT_FOUND)
     except (OSError, ValueError) as error:
+        if isinstance(error, PermissionError) and shutil.which(command[0], os.F_OK) is None:
+            _refuse(
+                command[0], "command not found", EXIT_NOT_FOUND
+            )  # it was a folder of PATH that forbade a look
         _refuse(command[0], getattr(error, "strerror", None) or str(error), EXIT_NOT_EXECUTABLE)
 
 
