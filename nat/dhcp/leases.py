@@ -6,6 +6,7 @@
     DECLINED  a client found the address in use; out of service until the quarantine expires
 
 Only an IDLE record ever changes its client, so an active lease cannot be stolen: whoever asks when no address is idle gets nothing.
+(A client is its identifier, RFC 2131 §4.2-a: who repeats another's identifier is that client, with a new MAC address.)
 Idle addresses are given out in this order: the client's last one, the one it asks for, one never used, the one idle for longest.
 """
 

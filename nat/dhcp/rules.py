@@ -48,6 +48,7 @@ class DhcpCounters(Counters):
     bad_hardware: int = 0
     bad_option: int = 0
     no_type: int = 0
+    spoofed_mac: int = 0
     not_a_request: int = 0
     relayed: int = 0
     unexpected_type: int = 0

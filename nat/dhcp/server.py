@@ -1,7 +1,8 @@
 """The DHCP server at the gateway's address, port 67: the socket around the rules.
 
 The owner of the sockets calls `serve` when the socket is readable: every waiting message is parsed, handed to `DhcpRules`, and its
-reply sent by the addressing rules of RFC 2131 §4.1. Malformed messages are counted by their reason and get no answer.
+reply sent by the addressing rules of RFC 2131 §4.1. Malformed messages are counted by their reason and get no answer. Nor do those that come
+from another MAC address than their client's: a network of ours has no relays (§4.1-c), so nobody has to speak, and release, for another.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ class DhcpServer:
             if isinstance(message, str):
                 self.counters.drop(message)
                 continue
+            if message.chaddr != datagram.packet.link_source:
+                self.counters.spoofed_mac += 1
+                continue
             reply = self._rules.handle(message, now)
             if reply is not None and not self._send(reply):
                 self.counters.send_failed += 1
@@ -61,3 +65,4 @@ class DhcpServer:
     def close(self) -> None:
         """Gives up the port; the leases are forgotten."""
         self._socket.close()
+        self._rules = DhcpRules(self._config, self.counters)

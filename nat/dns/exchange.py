@@ -110,15 +110,20 @@ class Exchange:
         """Whether it is asked over TCP, as the client did (RFC 5625 §4.4.1-b)."""
         return self.key[0]
 
-    def join(self, client: Client) -> None:
-        """Another client waits for the answer; a repetition of one that waits already is absorbed (RFC 1035 §4.2.1-a)."""
+    def join(self, client: Client) -> bool:
+        """Another client waits for the answer; False where too many do.
+
+        A repetition of one that waits already is absorbed (RFC 1035 §4.2.1-a).
+        """
         counters = self._home.counters
         if any(other.identity == client.identity for other in self._clients):
             counters.repeated += 1
         elif len(self._clients) >= self._home.config.joined:
             counters.too_many_joined += 1
+            return False
         else:
             self._clients.append(client)
+        return True
 
     def ask(self, now: int) -> None:
         """Asks the next resolver that can be asked; where none is left, waits for those that were."""

@@ -155,7 +155,8 @@ class DnsForwarder:
         exchange = self._exchanges.get(key)
         if exchange is not None:
             self.counters.joined += 1
-            exchange.join(client)
+            if not exchange.join(client):
+                self._refuse(client, SERVFAIL, now)  # told, for a session waits for every query's end
         elif self._is_full(query):
             self.counters.overload += 1
             self._refuse(client, SERVFAIL, now)

@@ -14,11 +14,10 @@ from usernat.nat.dns.framing import MessageBuffer, framed
 from usernat.nat.dns.message import Query, parse_query
 
 if TYPE_CHECKING:
-    from usernat.stack.l4.tcp.connection import Connection
-
     from usernat.nat.dns.config import DnsConfig, DnsCounters
     from usernat.nat.dns.exchange import Client, Timed
     from usernat.stack.deadlines import Deadlines
+    from usernat.stack.l4.tcp.connection import Connection
 
 READ_SIZE = 16384
 

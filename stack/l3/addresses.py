@@ -38,7 +38,7 @@ class Addresses:
         if not 0 <= prefix <= 32:
             raise ValueError(f"a prefix has 0 to 32 bits, not {prefix}")
         # RFC 1122 §3.2.1.3-b: only a unicast address can be a source of ours
-        if not is_unicast(address) or is_loopback(address) or address in _broadcast_forms(address, prefix):
+        if not is_host(address, prefix):
             raise ValueError(f"{format_ip(address)}/{prefix} is not a host's address")
         self.own[address] = prefix
         self._recompute()
@@ -72,6 +72,13 @@ class Addresses:
         for address, prefix in self.own.items():
             forms |= _broadcast_forms(address, prefix)
         self.broadcasts = frozenset(forms)
+
+
+def is_host(address: int, prefix: int) -> bool:
+    """Whether one host of a network with that prefix length can have the address."""
+    return (
+        is_unicast(address) and not is_loopback(address) and address not in _broadcast_forms(address, prefix)
+    )
 
 
 def _broadcast_forms(address: int, prefix: int) -> set[int]:

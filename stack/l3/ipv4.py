@@ -57,6 +57,7 @@ class Ipv4Counters(Counters):
     source_route: int = 0
     bad_options: int = 0
     ttl_exceeded: int = 0
+    strange_path_mtu: int = 0
 
 
 class Ipv4Layer:
@@ -172,8 +173,12 @@ class Ipv4Layer:
     def too_big(self, error: IcmpError, now: int) -> bool:
         """Learn the path MTU from a "fragmentation needed" whose quote the transport has found genuine (RFC 5927 §7).
 
-        True where the estimate went down, so that what was lost is to be sent again in smaller pieces.
+        There is no router on the way to a neighbour, so about that way nobody is believed but the neighbour itself, which may
+        have translated for somebody behind it. True where the estimate went down, so that what was lost is to be sent again in smaller pieces.
         """
+        if error.source != error.dst and self.addresses.on_link(error.dst) is not None:
+            self.counters.strange_path_mtu += 1
+            return False
         lowered = self.output.path_mtus.too_big(error.dst, error.mtu, error.datagram_length, now)
         if lowered:
             self.output.forget(error.dst)

@@ -87,6 +87,15 @@ def test_arming_later_leaves_the_order_alone() -> None:
     assert len(deadlines._order) == 1
 
 
+def test_a_microsecond_earlier_is_earlier() -> None:
+    deadlines: Deadlines[str] = Deadlines()
+    deadlines.set("a", 10)
+    deadlines.set("b", 9)
+    deadlines.set("a", 8)
+    assert deadlines.expire(8) == ["a"]
+    assert deadlines.next() == 9
+
+
 def test_a_cleared_key_is_let_go_of_at_once_and_a_disarmed_one_when_its_time_comes() -> None:
     deadlines: Deadlines[Uncomparable] = Deadlines()
     one, other = Uncomparable(), Uncomparable()

@@ -238,6 +238,24 @@ def test_addresses_are_announced_and_given_up() -> None:
         guest.add_address(0, 24)
 
 
+def test_a_gateway_that_does_not_answer_is_passed_over() -> None:
+    """RFC 1122 3.3.1.4-a, 3.3.8-a: its datagrams are reported once each, however many fragments waited, and the next one is asked."""
+    first, second = GATEWAY + 20, GATEWAY + 21
+    rig = Rig(gateways=(first, second))
+    socket = rig.interface.udp.bind(None, 7)
+    socket.send(b"\0\7" * 2000, REMOTE, 9)  # so that every fragment looks like a header of this socket's
+    rig.frames()
+    rig.pass_time(10 * SECOND)
+    assert [(error.type, error.code, error.dst) for error in socket.errors] == [(3, 1, REMOTE)]
+    assert rig.interface.ipv4.routes.next_hop(REMOTE) == second
+    rig.frames()
+    socket.send(b"again", REMOTE, 9)
+    (question,) = map(bytes, rig.frames())
+    assert question[38:42] == second.to_bytes(4, "big")
+    rig.pass_time(60 * SECOND)
+    assert rig.interface.ipv4.routes.next_hop(REMOTE) == first
+
+
 def test_counters_name_their_layers() -> None:
     rig = Rig()
     names = rig.interface.counters()

@@ -71,8 +71,13 @@ def addressed(sent: Sent) -> tuple[int, bytes | None]:
     return sent.dst, sent.mac
 
 
+class _Packet(NamedTuple):
+    link_source: bytes
+
+
 class _Datagram(NamedTuple):
     data: memoryview
+    packet: _Packet
 
 
 class FakeSocket:
@@ -117,10 +122,10 @@ class Net:
     def counters(self) -> Any:
         return self.server.counters
 
-    def raw(self, data: bytes) -> Sent | None:
-        """Whatever the server answers to these bytes."""
+    def raw(self, data: bytes, link_source: bytes | None = None) -> Sent | None:
+        """Whatever the server answers to these bytes; they come from the MAC address in them where not said otherwise."""
         self.udp.sent.clear()
-        self.udp.inbox.append(_Datagram(memoryview(data)))
+        self.udp.inbox.append(_Datagram(memoryview(data), _Packet(link_source or data[28:34])))
         self.server.serve(self.now)
         assert len(self.udp.sent) <= 1
         return self.udp.sent[0] if self.udp.sent else None

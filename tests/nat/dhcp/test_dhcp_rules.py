@@ -22,6 +22,7 @@ from tests.nat.dhcp.kit import (
 from usernat.nat.dhcp.message import (
     ACK,
     BOOTREPLY,
+    BOOTREQUEST,
     DECLINE,
     DISCOVER,
     INFORM,
@@ -145,6 +146,17 @@ def test_c52_ten_thousand_clients_and_no_lease_stolen() -> None:
     assert all(net.server.leases.owner(address) == mac(client) for address, client in holders.items())
 
 
+def test_c52_nobody_speaks_for_another_s_mac_address() -> None:
+    """A neighbour can neither give up nor spoil a lease that is not its own."""
+    net = Net()
+    address = net.lease(1)
+    for kind, options in ((RELEASE, OURS), (DECLINE, {**OURS, 50: ip(address)})):
+        forged = Message(BOOTREQUEST, kind, 1, mac(1), ciaddr=address)
+        assert net.raw(build_message(forged, list(options.items())), link_source=mac(2)) is None
+    assert net.counters.spoofed_mac == 2
+    assert net.server.leases.owner(address) == mac(1)
+
+
 def test_c60_lease_table_levels_off() -> None:
     net = Net()
     for client in range(2_000):
@@ -157,7 +169,7 @@ def test_c60_lease_table_levels_off() -> None:
 
 def test_malformed_datagrams_are_counted_and_unanswered() -> None:
     net = Net()
-    good = build_message(Message(1, DISCOVER, 1, mac(1)), [])
+    good = build_message(Message(BOOTREQUEST, DISCOVER, 1, mac(1)), [])
     assert net.raw(good[:200]) is None
     assert net.raw(good[:240] + b"\x35\x09") is None
     assert (net.counters.short, net.counters.bad_option) == (1, 1)
@@ -170,12 +182,15 @@ def test_full_send_queue_is_counted() -> None:
     assert net.counters.send_failed == 1
 
 
-def test_close_gives_the_port_up() -> None:
+def test_c27_close_gives_the_port_up_and_forgets_the_leases() -> None:
     net = Net()
     assert net.udp.bound == (None, 67)
     assert net.udp.owner is net.server
+    address = net.lease(1)
     net.server.close()
     assert net.udp.closed
+    assert net.server.leases.owner(address) is None
+    assert net.server.poll_at() is None
 
 
 @pytest.mark.parametrize(

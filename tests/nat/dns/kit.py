@@ -321,6 +321,17 @@ class World:
         connection.owner.serve(self.now)
 
 
+def asked(world: World, *names: str) -> tuple[FakeConnection, Upstream]:
+    """A session with these questions, its upstream connection established and written to."""
+    connection = world.connect()
+    world.writes(
+        connection, *[query(f"{name}.example.", id_=number) for number, name in enumerate(names, start=1)]
+    )
+    upstream = world.host.live[-1]
+    upstream.connects()
+    return connection, upstream
+
+
 def plain_answer(wire: bytes, size: int) -> bytes:
     """An answer of just `size` bytes: the question, and filling that the forwarder must not care for."""
     head = (int.from_bytes(wire[2:4], "big") | QR).to_bytes(2, "big")

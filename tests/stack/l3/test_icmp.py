@@ -153,6 +153,8 @@ def test_c60_replies_that_wait_are_bounded() -> None:
         big.receive(ipv4(echo(data=bytes(65_000)), proto=ICMP))
     assert big.count("icmp.echo_queue_full") == 2
     assert len(big.sent()) == fits
+    big.receive(ipv4(echo(data=bytes(65_000)), proto=ICMP))
+    assert len(big.sent()) == 1, "what has gone takes no room"
 
 
 # What is dropped
@@ -245,6 +247,20 @@ def test_only_the_transport_lowers_the_path_mtu() -> None:
     rig.interface.ethernet.neighbours.learn(GUEST, GUEST_MAC, rig.now)
     assert ipv4_layer.send(UDP, GATEWAY, GUEST, [bytes(1200)], df=False, now=rig.now) == 0
     assert [len(part.datagram) for part in rig.sent()] == [1220]
+
+
+def test_no_router_stands_before_a_neighbour() -> None:
+    """RFC 5927 7: one guest cannot make the way to another narrow, even if the transport knows the quote for its own."""
+    rig = Rig()
+    forged = receive(rig, icmp(3, 4, b"\0\0\0\x44", OURS), src=GUEST + 1)
+    assert isinstance(forged, IcmpError)
+    assert not rig.interface.ipv4.too_big(forged, rig.now)
+    assert rig.interface.ipv4.path_mtu(GUEST) == 1500
+    assert rig.count("ipv4.strange_path_mtu") == 1
+    afar = ipv4(udp(b"data"), src=GATEWAY, dst=REMOTE)
+    error = receive(rig, icmp(3, 4, b"\0\0\x03\xe8", afar), src=GUEST)
+    assert isinstance(error, IcmpError)
+    assert rig.interface.ipv4.too_big(error, rig.now)  # to others there may be any number
 
 
 BAD_QUOTES = {

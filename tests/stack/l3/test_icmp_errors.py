@@ -107,6 +107,10 @@ BANNED = {
         ipv4(bytes(16), offset=8),
         "about_fragment",
     ),  # 3.2.2-i, RFC 792 general-b
+    "a later fragment of an ICMP error": (
+        ipv4(icmp(3, 1, ZERO, bytes(28)), proto=ICMP, offset=8),
+        "about_fragment",
+    ),
     "source 0.0.0.0": (ipv4(udp(b"x"), src=0), "about_bad_source"),  # 3.2.2-j
     "source in network 0": (ipv4(udp(b"x"), src=5), "about_bad_source"),
     "source 127.0.0.1": (ipv4(udp(b"x"), src=parse_ip("127.0.0.1")), "about_bad_source"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from random import Random
 
 import pytest
@@ -254,6 +255,18 @@ def test_c60_memory_is_bounded() -> None:
             bench.add((at, bytes(20_000), True), ident=ident)
             assert bench.reassembly.bytes <= MAX_BYTES
     assert [bench.add(piece, ident=999) for piece in cut(DATA, 8)][-1] is not None
+
+
+def test_c60_the_smallest_fragments_cost_what_is_counted_for_them() -> None:
+    bench = Bench()
+    tracemalloc.start()
+    try:
+        for number in range(12_000):
+            bench.add((16 * (number % 4000), bytes(8), True), ident=number // 4000)
+        assert tracemalloc.get_traced_memory()[0] < 1.3 * MAX_BYTES
+    finally:
+        tracemalloc.stop()
+    assert bench.count("evicted") > 0
 
 
 def test_c60_a_fragment_does_not_hold_its_frame() -> None:

@@ -49,6 +49,9 @@ def test_addresses_and_their_broadcasts() -> None:
     ] == [True] * 4
     assert not addresses.is_broadcast(parse_ip("192.0.2.0"))
     assert addresses.on_link(parse_ip("10.0.2.200")) == parse_ip("10.0.2.130")
+    assert Addresses([(parse_ip("10.0.2.130"), 25), (A, 24)]).on_link(parse_ip("10.0.2.200")) == parse_ip(
+        "10.0.2.130"
+    )
     assert addresses.on_link(parse_ip("10.0.2.3")) == A
     assert addresses.on_link(DST) is None
     addresses.remove(A)

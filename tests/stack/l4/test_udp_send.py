@@ -169,6 +169,23 @@ def test_the_transparent_socket_has_no_port_of_its_own() -> None:
         Rig().interface.udp.bind(None, None).send(b"x", GUEST, 9)
 
 
+def test_a_queue_that_was_never_cramped_is_no_news() -> None:
+    rig = Rig()
+    socket = rig.interface.udp.bind(None, 7)
+    socket.send(b"data", GUEST, 9)
+    assert len(rig.sent()) == 1
+    assert rig.interface.ready() == []
+
+
+def test_what_a_closed_socket_had_to_send_is_dropped() -> None:
+    rig = Rig()
+    socket = rig.interface.udp.bind(None, 7)
+    socket.send(b"data", GUEST, 9)
+    socket.close()
+    assert not rig.interface.udp.pending
+    assert rig.silent()
+
+
 def test_the_send_queue_is_bounded() -> None:
     rig = Rig(mtu=65535)
     socket = rig.interface.udp.bind(None, 7)
