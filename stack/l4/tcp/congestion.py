@@ -1,0 +1,79 @@
+"""Congestion control (RFC 5681): how much may be in flight, whatever the peer's window allows.
+
+One small interface with the parts that all algorithms share: the initial window, slow start, what a time-out and an idle
+time do. `newreno.py` and `cubic.py` differ in how the window grows in congestion avoidance and by how much it falls. Loss recovery
+(`recovery.py`) finds out *that* there was a loss and what to send again; it calls in here once per event.
+
+All in bytes. FlightSize is what was sent and not yet cumulatively acknowledged.
+"""
+
+from __future__ import annotations
+
+UNLIMITED = (
+    1 << 30
+)  # RFC 5681 §3.1-d: ssthresh starts arbitrarily high; this is the largest window of RFC 7323
+
+
+def initial_window(smss: int) -> int:
+    """RFC 6928 §2-a: min(10 * MSS, max(2 * MSS, 14600)). It replaces the two to four segments of RFC 5681 §3.1-a."""
+    return min(10 * smss, max(2 * smss, 14600))
+
+
+class CongestionControl:
+    """cwnd, ssthresh: bytes. smss: the largest payload that we send in one segment."""
+
+    __slots__ = ("cwnd", "smss", "ssthresh")
+
+    def __init__(self, smss: int) -> None:
+        self.smss = smss
+        self.cwnd = initial_window(smss)
+        self.ssthresh = UNLIMITED
+
+    def on_ack(self, acked: int, now: int, srtt_us: float) -> None:
+        """`acked` bytes were newly acknowledged, outside fast recovery, while cwnd was what held the sender back.
+
+        Growth that no traffic has tested would say nothing of the path: the caller leaves this out while the application or
+        the peer's window is the limit (RFC 9438 §4.2-c, RFC 5681 §3-a).
+        """
+        if self.cwnd < self.ssthresh:
+            # RFC 5681 §3.1-e, RFC 9438 §4.10-a: slow start, at most one segment for an ACK
+            self.cwnd = min(self.cwnd + min(acked, self.smss), UNLIMITED)
+        else:
+            self.avoid(acked, now, srtt_us)
+
+    def on_pause(self, duration_us: int) -> None:
+        """So long something other than cwnd held the sender back. Only clock-driven algorithms care."""
+
+    def on_loss(self, flight: int, now: int) -> None:
+        """Fast retransmit has found a loss: a new congestion event. Sets ssthresh, and cwnd to it."""
+        self.ssthresh = self.reduced(flight, now)
+        self.cwnd = self.ssthresh
+
+    def on_timeout(self, flight: int, now: int, *, again: bool) -> None:
+        """The retransmission timer expired. again: for data that it had expired for already."""
+        if not again:  # RFC 5681 §3.1-i: the second time leaves ssthresh alone
+            self.ssthresh = self.reduced(flight, now)  # RFC 5681 §3.1-h: from FlightSize, not cwnd
+        self.cwnd = self.smss  # RFC 5681 §3.1-j, RFC 6928 §2-e: the loss window is one segment
+
+    def on_lost_syn(self) -> None:
+        """The SYN went out more than twice: RFC 6928 §2-d, RFC 5681 §3.1-c: start with one segment."""
+        self.cwnd = self.smss
+
+    def on_idle(self) -> None:
+        """Nothing was sent for longer than one RTO: RFC 5681 §4.1-a, RFC 6928 §2-f: the restart window."""
+        self.cwnd = min(initial_window(self.smss), self.cwnd)
+
+    def set_smss(self, smss: int) -> None:
+        """The segment size has changed with the path MTU."""
+        if self.cwnd == initial_window(self.smss):
+            self.cwnd = initial_window(smss)
+        self.smss = smss
+        self.cwnd = max(self.cwnd, smss)
+
+    def avoid(self, acked: int, now: int, srtt_us: float) -> None:
+        """Congestion avoidance: grow for `acked` bytes."""
+        raise NotImplementedError
+
+    def reduced(self, flight: int, now: int) -> int:
+        """The new ssthresh after a loss with `flight` bytes out."""
+        raise NotImplementedError

@@ -1,0 +1,48 @@
+"""Round-trip time and the retransmission time-out (RFC 6298), with the weights of RFC 7323 appendix G.
+
+Samples come from `flight.py`, which knows what was sent once only (Karn's algorithm, RFC 6298 §3-a), or from the peer's echo of
+our time stamp, which is unambiguous. RFC 6298's weights of 1/8 and 1/4 were made for one sample a round trip; where every ACK
+gives one they would forget in a fraction of it, so they are divided by the number of samples expected in one.
+"""
+
+from __future__ import annotations
+
+GRANULARITY_US = 1_000  # G: owners of the stack serve timers to about a millisecond (RFC 6298 §4-a asks for 100 ms or finer)
+SYN_TIMEOUT_RTO_US = 3_000_000
+
+
+class RttEstimator:
+    """SRTT, RTTVAR and RTO of one connection, in µs. srtt_us is 0.0 before the first sample."""
+
+    __slots__ = ("max_rto_us", "min_rto_us", "rto_us", "rttvar_us", "srtt_us")
+
+    def __init__(self, *, initial_rto_us: int, min_rto_us: int, max_rto_us: int) -> None:
+        self.min_rto_us = min_rto_us
+        self.max_rto_us = max_rto_us
+        self.rto_us = initial_rto_us  # RFC 6298 §2.1-a: one second by default
+        self.srtt_us = 0.0
+        self.rttvar_us = 0.0
+
+    def sample(self, rtt_us: int, expected: int = 1) -> None:
+        """Take in one measurement. expected: how many come in one round trip (RFC 7323 §4.2-a)."""
+        if not self.srtt_us:
+            self.srtt_us = max(1.0, float(rtt_us))  # RFC 6298 §2.2-a; zero means "no sample yet"
+            self.rttvar_us = rtt_us / 2
+        else:
+            # RFC 6298 §2.3-a: RTTVAR first, with the old SRTT. §2.3-b: beta 1/4, alpha 1/8
+            error = rtt_us - self.srtt_us
+            self.rttvar_us += (abs(error) - self.rttvar_us) / (4 * expected)
+            self.srtt_us = max(1.0, self.srtt_us + error / (8 * expected))
+        self._set(self.srtt_us + max(GRANULARITY_US, 4 * self.rttvar_us))
+
+    def back_off(self) -> None:
+        """The retransmission timer has expired: RFC 6298 §5.5-a, the RTO doubles up to its maximum (§2.5-a)."""
+        self._set(2 * self.rto_us)
+
+    def after_syn_timeout(self) -> None:
+        """RFC 6298 §5.7-a: the SYN timed out with an RTO below 3 s, so data starts with 3 s."""
+        self._set(max(self.rto_us, SYN_TIMEOUT_RTO_US))
+
+    def _set(self, rto_us: float) -> None:
+        # RFC 6298 §2.4-a: the floor is 200 ms where the RFC has one second (`config.py` says why)
+        self.rto_us = int(min(max(rto_us, self.min_rto_us), self.max_rto_us))

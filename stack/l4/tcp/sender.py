@@ -1,0 +1,278 @@
+"""The sending half: SND.UNA, SND.NXT, SND.WND, what acknowledgements do to them, and what to send next.
+
+Sequence space is handled as ranges [start, end). The stream occupies [queue.start, queue.end) and the FIN, once the application has
+finished, the one number behind it: `stream_end` covers both, so that a FIN is sent, acknowledged and sent again like an octet of text,
+in one place (`segment_end` and `transmit.py` know that it has no octet).
+
+What may be sent next is decided in this order: what loss recovery wants sent again; new data, as far as the peer's window, congestion
+control, Nagle and the sender's silly-window avoidance allow; what recovery has for idle moments. Nothing moves until `sent` says that a
+segment has left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from usernat.stack.l4.tcp.flight import Flight
+from usernat.stack.l4.tcp.newreno_recovery import NewRenoRecovery
+from usernat.stack.l4.tcp.sack_recovery import SackRecovery
+from usernat.stack.l4.tcp.send_queue import SendQueue
+
+if TYPE_CHECKING:
+    from usernat.stack.l4.tcp.congestion import CongestionControl
+    from usernat.stack.l4.tcp.memory import MemoryBudget
+    from usernat.stack.l4.tcp.recovery import Recovery
+    from usernat.stack.l4.tcp.rtt import RttEstimator
+    from usernat.stack.rangeset import Range
+
+MAX_EXPECTED_SAMPLES = 64
+
+
+class Sender:
+    """iss, snd_una, snd_nxt, snd_wnd, snd_wl1, snd_wl2: as in RFC 9293 §3.3.1, unwrapped. max_window: the largest SND.WND ever.
+
+    smss: payload of a full segment without SACK blocks. scale: Snd.Wind.Shift. sack: the peer sent SACK-permitted.
+    recover: RFC 6582. cwnd_limited: it was cwnd that ended the last turn. keep_timer: the last ACK must not restart the timer.
+    override: the time to wait for a better window is over. urgent: SND.UP, the octet after the urgent data.
+    timeouts: of the retransmission timer since the last progress.
+    """
+
+    __slots__ = (
+        "_memory",
+        "cc",
+        "cwnd_limited",
+        "fin_queued",
+        "flight",
+        "iss",
+        "keep_timer",
+        "max_window",
+        "nodelay",
+        "override",
+        "queue",
+        "recover",
+        "recovery",
+        "rtt",
+        "sack",
+        "scale",
+        "smss",
+        "snd_nxt",
+        "snd_una",
+        "snd_wl1",
+        "snd_wl2",
+        "snd_wnd",
+        "timeouts",
+        "urgent",
+    )
+
+    def __init__(
+        self, iss: int, smss: int, cc: CongestionControl, rtt: RttEstimator, memory: MemoryBudget
+    ) -> None:
+        self._memory = memory
+        self.cc = cc
+        self.rtt = rtt
+        self.iss = iss
+        self.snd_una = iss
+        self.snd_nxt = iss
+        self.snd_wnd = 0
+        self.snd_wl1 = 0
+        self.snd_wl2 = 0
+        self.max_window = 0
+        self.scale = 0
+        self.smss = smss
+        self.sack = False
+        self.nodelay = False
+        self.fin_queued = False
+        self.urgent = iss
+        self.queue = SendQueue(iss + 1)
+        self.flight = Flight()
+        self.recovery: Recovery | None = None
+        self.recover = iss  # RFC 6582 §3.2-0
+        self.cwnd_limited = False
+        self.keep_timer = False
+        self.override = False
+        self.timeouts = 0
+
+    @property
+    def stream_end(self) -> int:
+        """The number after the last one there is to send, the FIN's included."""
+        return self.queue.end + self.fin_queued
+
+    @property
+    def fin_acknowledged(self) -> bool:
+        """Whether the peer has acknowledged our FIN."""
+        return self.fin_queued and self.snd_una > self.queue.end
+
+    @property
+    def acceptable_seq(self) -> int:
+        """SEG.SEQ for a segment without text: SND.NXT, but never beyond the peer's window.
+
+        A probe, or a window that shrank, can put SND.NXT there. The peer would not take a segment from beyond its window, and two
+        ends with closed windows would never hear of room.
+        """
+        if self.snd_una == self.iss:
+            return self.snd_nxt  # the peer's window begins behind our SYN
+        return max(self.snd_una, min(self.snd_nxt, self.snd_una + self.snd_wnd))
+
+    # -- what arrives -------------------------------------------------------------------------------------------------
+
+    def on_ack(self, ack: int, echo_us: int | None, now: int) -> None:
+        """SND.UNA moves to `ack`, which lies in (SND.UNA, SND.NXT].
+
+        echo_us: the round trip that the time stamp echo speaks of, None without time stamps (RFC 7323 §4.1-b: this ACK
+        moves SND.UNA, so it may be used).
+        """
+        acked = ack - self.snd_una
+        in_flight = self.snd_nxt - self.snd_una
+        self.snd_una = ack
+        self.timeouts = 0
+        self._memory.used -= self.queue.release(ack)
+        measured = self.flight.acknowledged(ack, now)
+        if measured is None:
+            measured = (
+                echo_us  # the echo tells a retransmission from its original (RFC 6298 §3-a, RFC 7323 §4)
+            )
+        if measured is not None:
+            # RFC 7323 appendix G: one ACK for two segments gives FlightSize / (2 * SMSS) samples a round trip
+            self.rtt.sample(measured, min(max(1, in_flight // (2 * self.smss)), MAX_EXPECTED_SAMPLES))
+        if self.recovery is not None:
+            self.recovery.on_ack(acked, now)
+            if self.recovery.is_over:
+                self.recovery = None
+        elif self.cwnd_limited:
+            self.cc.on_ack(acked, now, self.rtt.srtt_us)
+
+    def on_sack(self, blocks: list[Range], now: int, *, moved: bool) -> None:
+        """SACK blocks came, unwrapped. moved: on an ACK that moved SND.UNA, which is no duplicate (RFC 6675 §2-a)."""
+        recovery = self.recovery
+        if recovery is None:
+            if not any(self.snd_una < start < stop <= self.snd_nxt for start, stop in blocks):
+                return  # RFC 2883 §5-a: a D-SACK alone is no sign of loss
+            recovery = self.recovery = SackRecovery(self)
+        if recovery.on_sack(blocks):
+            if moved:
+                recovery.look_for_loss(now)
+            else:
+                recovery.on_duplicate(now)
+        if recovery.is_over:
+            self.recovery = None
+
+    def on_duplicate(self, now: int) -> None:
+        """A duplicate ACK by RFC 5681 §2-a, on a connection without SACK."""
+        if self.recovery is None:
+            self.recovery = NewRenoRecovery(self)
+        self.recovery.on_duplicate(now)
+
+    def set_window(self, window: int, seq: int, ack: int) -> None:
+        """RFC 9293 §3.10.7.4-k: SND.WND, with what it was learnt from. `window` is scaled already."""
+        reopened = window > 0 and not self.snd_wnd
+        self.snd_wnd = window
+        self.snd_wl1 = seq
+        self.snd_wl2 = ack
+        self.max_window = max(self.max_window, window)
+        if reopened and self.snd_nxt > self.snd_una and self.snd_una > self.iss:
+            # What was out when the window closed, a probe's octet not least, was not taken in: it goes again at once.
+            self.resend()
+
+    def on_timeout(self, now: int) -> None:
+        """The retransmission timer expired (RFC 6298 §5.4 to §5.6): go back to SND.UNA."""
+        self.rtt.back_off()
+        if self.recovery is None:
+            self.recovery = self._make_recovery()
+        self.recovery.on_timeout(now, again=self.timeouts > 0)
+        self.timeouts += 1
+
+    def resend(self) -> None:
+        """Send again all that is out, without taking it for congestion."""
+        if self.snd_nxt > self.snd_una:
+            if self.recovery is None:
+                self.recovery = self._make_recovery()
+            self.recovery.resend()
+
+    def _make_recovery(self) -> Recovery:
+        return SackRecovery(self) if self.sack else NewRenoRecovery(self)
+
+    # -- what leaves --------------------------------------------------------------------------------------------------
+
+    def next_range(self, mss: int, largest: int) -> Range | None:
+        """What to send next, or None for nothing now.
+
+        mss: payload of one segment as things stand. largest: what may leave at once, more than mss where the device segments.
+        """
+        if self.recovery is None:
+            return self._new_data(self.cc.cwnd - (self.snd_nxt - self.snd_una), mss, largest)
+        again = self.recovery.retransmission(mss)
+        if again is not None:
+            return again
+        return self._new_data(self.recovery.room(), mss, largest) or self.recovery.leftover(mss)
+
+    def segment_end(self, start: int, stop: int, mss: int) -> int:
+        """Where a segment from `start` ends that may reach to `stop` and carries at most `mss` octets; the FIN weighs nothing."""
+        text_end = min(start + mss, self.queue.end)
+        return text_end + 1 if text_end == self.queue.end and stop > text_end else min(text_end, stop)
+
+    def _new_data(self, room: int, mss: int, largest: int) -> Range | None:
+        """New text, and the FIN, as far as everything allows. `room`: what congestion control leaves."""
+        start = self.snd_nxt
+        available = self.queue.end - start
+        window = self.snd_una + self.snd_wnd - start
+        if available <= 0:
+            # A FIN alone: it needs the peer's window but no congestion window.
+            self.cwnd_limited = False
+            return (start, start + 1) if self.fin_queued and available == 0 and window > 0 else None
+        self.cwnd_limited = room < window and room - available < mss
+        size = min(available, window, room, largest)
+        if size <= 0:
+            return None
+        if size < available or size > mss:
+            size = self._whole_segments(size, available, mss)
+        elif size < mss and not self._may_send_short(size, available):
+            size = 0
+        if not size:
+            return None
+        end = start + size
+        if self.fin_queued and size == available and window > size:
+            end += 1  # RFC 9293 §3.10.4: the FIN rides on the last text
+        return (start, end)
+
+    def _whole_segments(self, size: int, available: int, mss: int) -> int:
+        """Cut to full segments (RFC 9293 §3.9.1.2 SHLD-28); a short rest only where it would go alone, too."""
+        rest = size % mss
+        if not rest:
+            return size
+        if size == available and (self.nodelay or self.fin_queued):
+            return size
+        if size > rest:
+            return size - rest  # Nagle: the rest waits for the acknowledgement of what goes before it
+        return size if self._may_send_short(size, available) else 0
+
+    def _may_send_short(self, size: int, available: int) -> bool:
+        """Nagle (RFC 9293 §3.7.4 SHLD-7, MUST-17) and silly-window avoidance (§3.8.6.2.1 MUST-38) for less than a full segment."""
+        idle = self.snd_nxt == self.snd_una
+        if size == available:
+            return idle or self.nodelay or self.fin_queued
+        return self.override or ((idle or self.nodelay) and 2 * size >= self.max_window)
+
+    def sent(self, start: int, end: int, now: int) -> None:
+        """The range has left in a segment."""
+        if end <= self.snd_nxt:
+            self.flight.resent(start, end, now)
+            if self.recovery is not None:
+                self.recovery.on_sent(start, end)
+            return
+        self.override = False
+        self.snd_nxt = end
+        self.flight.sent(start, end, now)
+
+    def has_unsent(self) -> bool:
+        """Whether there is text or a FIN that has never left."""
+        return self.snd_nxt < self.stream_end
+
+    def probe_range(self) -> Range:
+        """RFC 9293 §3.8.6.1 MUST-36: one octet, new if all else is acknowledged, else the first of what is out."""
+        return (self.snd_una, self.snd_una + 1)
+
+    def clear(self) -> None:
+        """Let go of all that is held."""
+        self._memory.used -= self.queue.clear()
+        self.flight.clear()
+        self.recovery = None
