@@ -190,7 +190,9 @@ class FakeHost:
         """A datagram leaves a socket. OSError where the host knows already that it cannot go."""
         self.record.datagrams.append((address, port, ttl, df, data))
         if df and len(data) + 28 > self.mtu:
-            sock.fail_later(ReportedError(errno.EMSGSIZE, icmp=True, code=4, mtu=self.mtu), address, 0)  # a kernel names no port
+            sock.fail_later(
+                ReportedError(errno.EMSGSIZE, icmp=True, code=4, mtu=self.mtu), address, 0
+            )  # a kernel names no port
             raise OSError(errno.EMSGSIZE, "message too long")
         script = self._expired(ttl, address, port) or (
             self._echo_script(address) if sock.kind == ECHO else find(self.udp, address, port)

@@ -83,14 +83,16 @@ class NeverReads(Peer):
 
 
 class Resets(Peer):
-    """Resets once it has received `after` bytes."""
+    """Resets once it has received `after` bytes, and sends `answer` just before."""
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, answer: bytes = b"") -> None:
         super().__init__()
         self._after = after
+        self._answer = answer
 
     def on_data(self, stream: FakeTcp, data: bytes) -> None:
         """See `Peer`."""
         super().on_data(stream, data)
         if len(self.received) >= self._after:
+            stream.push(self._answer)
             stream.reset()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CAPACITY = 256 * 1024  # bytes that a stream socket takes before its peer has read them
 BACKLOG = 64  # datagrams that wait in a socket
+ERRORS_A_READ = 32
 SHUT_RD, SHUT_WR = 0, 1
 MAX_VIEWS = 1024  # IOV_MAX
 
@@ -243,9 +244,9 @@ class FakeDatagrams(FakeSocket):
         return self._in.popleft() if self._in else None
 
     def errors(self) -> list[ReportedError]:
-        """See `usernat.nat.host.DatagramSocket`."""
-        reports = list(self._reports)
-        self._reports.clear()
+        """See `usernat.nat.host.DatagramSocket`. What is left sets the pending error again, as in Linux."""
+        reports = [self._reports.popleft() for _ in range(min(len(self._reports), ERRORS_A_READ))]
+        self.error = self._reports[0].errno if self._reports and self._reports[0].offender is not None else 0
         return reports
 
     def arrive(self, data: bytes, address: int, port: int, ttl: int = 64) -> None:

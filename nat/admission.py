@@ -54,9 +54,12 @@ class Admission:
         return LOOPBACK if destination == self._config.gateway else destination
 
     def guest_address(self, address: int) -> int | None:
-        """What the guest calls the host's `address`; None for one it may not see (C56: never 127/8)."""
+        """What the guest calls the host's `address`; None for one it may not see (C56: never 127/8).
+
+        The host may have neighbours whose addresses lie in the guest's network: they must not pass for its gateway or nameserver.
+        """
         if not is_loopback(address):
-            return address
+            return None if self._config.on_link(address) else address
         return self._config.gateway if address == LOOPBACK and self._config.host_loopback else None
 
     def ask(self, packet: Packet, port: int, guest_port: int) -> int:

@@ -87,7 +87,7 @@ class DatagramFlow:
         self.destinations.remember(packet.dst << 16 | port, bytes(packet.datagram[:header_end]))
         nat.context.table.deadlines.set(self, now + self.timeout_us)  # RFC 4787 REQ-6
         address = nat.context.admission.host_address(packet.dst)
-        ttl = packet.ttl - 1 or 1  # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
+        ttl = max(packet.ttl - 1, 1)  # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
         failure, mtu = self._send(data, address, port, ttl, packet.df)
         if failure == 0:
             nat.counters.forwarded += 1
@@ -108,9 +108,13 @@ class DatagramFlow:
                 failure = error.errno or errno.EIO
             if failure == errno.EAGAIN:
                 break
-            mtu = self._pass_errors_on() or mtu
+            reports = self.sock.errors()
+            mtu = self._tell(reports) or mtu
             if failure == errno.EMSGSIZE:
                 break
+        else:
+            # Errors of other datagrams come faster than they are read: of this one nothing is known.
+            failure = errno.EAGAIN if reports else failure
         return failure, mtu
 
     def on_host(self, readable: bool, writable: bool, now: int) -> None:  # noqa: ARG002 - never watched for writing
@@ -123,11 +127,11 @@ class DatagramFlow:
             try:
                 received = self.sock.receive()
             except OSError:  # an earlier datagram's failure, of which the error queue knows more
-                self._pass_errors_on()
+                self._tell(self.sock.errors())
                 return
             if received is None:
                 if count == 0:
-                    self._pass_errors_on()
+                    self._tell(self.sock.errors())
                 return
             self._deliver(*received, now)
 
@@ -136,17 +140,19 @@ class DatagramFlow:
         source = nat.context.admission.guest_address(address)
         if source is None or not nat.permits(self, source, port):
             nat.counters.filtered += 1  # and refreshes nothing: RFC 7857 §7-a
-        elif nat.deliver(self, data, source, port, ttl - 1 or 1):
+        elif nat.deliver(
+            self, data, source, port, max(ttl - 1, 1)
+        ):  # a host takes what is for it whatever the TTL, 0 too
             nat.counters.delivered += 1
             if nat.replies_refresh:
                 nat.context.table.deadlines.set(self, now + self.timeout_us)
         else:
             nat.counters.guest_full += 1
 
-    def _pass_errors_on(self) -> int:
+    def _tell(self, reports: list[ReportedError]) -> int:
         """Tells the guest what ICMP has said of earlier datagrams; returns the path MTU if the host refused the latest one for its size."""
         mtu = 0
-        for report in self.sock.errors():
+        for report in reports:
             if report.offender is None and report.mtu:  # by the host itself, which names no port then
                 mtu = report.mtu
             else:

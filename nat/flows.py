@@ -104,6 +104,7 @@ class FlowTable:
         self._caps = {TCP: limits.tcp, UDP: limits.udp, ICMP: limits.echo}
         self._flows: dict[Flow, None] = {}
         self._guests: dict[int, _Guest] = {}
+        self._guests_room = _GUESTS_KEPT
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -162,10 +163,12 @@ class FlowTable:
             flow.abandon()
 
     def _remember(self, guest: int, now: int) -> _Guest:
-        if len(self._guests) >= _GUESTS_KEPT:  # those with flows are bounded by the flows
+        if len(self._guests) >= self._guests_room:
             self._guests = {
                 address: record for address, record in self._guests.items() if any(record.open.values())
             }
+            # Those with flows are bounded by the flows. As many again before all are looked at again.
+            self._guests_room = max(_GUESTS_KEPT, 2 * len(self._guests))
         rate = self._limits.new_per_second
         record = self._guests[guest] = _Guest(TokenBucket(rate, 2 * rate, now))
         return record

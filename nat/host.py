@@ -168,6 +168,15 @@ def descriptor_budget() -> int:
     return max(soft - max(_MIN_HEADROOM, soft // 8), 1)
 
 
+def _not_a_peer(sock: socket.socket) -> ReportedError | None:
+    """Refused where the kernel chose the very port that is called, so that TCP's simultaneous open has connected the socket to itself."""
+    try:
+        itself = sock.getsockname() == sock.getpeername()
+    except OSError as error:  # it stood, and is gone again
+        return ReportedError(error.errno or errno.ENOTCONN)
+    return ReportedError(errno.ECONNREFUSED) if itself else None
+
+
 class HostSockets:
     """The real host. It opens sockets and registers them in `selector`, which stays its owner's."""
 
@@ -207,7 +216,7 @@ class HostSockets:
         assert isinstance(sock, socket.socket)
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if not number:
-            return None
+            return _not_a_peer(sock)
         reports = read_error_queue(sock)
         return reports[-1] if reports else ReportedError(number)
 

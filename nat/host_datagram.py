@@ -43,6 +43,7 @@ DEFAULT_TTL = 64
 _ANCILLARY_BYTES = 256
 _QUOTED_BYTES = 64
 _ERRORS_A_READ = 32
+_OTHERS_A_READ = 64  # replies to others that a raw socket passes over; the selector tells if there are more
 
 # Echo request and reply: type, code, checksum, identifier, sequence number (RFC 792)
 _ECHO = struct.Struct("!BBHHH")
@@ -211,7 +212,10 @@ class HostEcho(_Datagrams):
 
     def receive(self) -> tuple[bytes, int, int, int] | None:
         """The next echo reply to this binding: (data, address, sequence number, TTL)."""
-        while (taken := self._take()) is not None:
+        for _ in range(_OTHERS_A_READ):
+            taken = self._take()
+            if taken is None:
+                break
             message, address, _port, ttl = taken
             if len(message) >= 20 and message[0] >> 4 == 4:  # raw, and macOS always: with the IP header
                 ttl = message[8]

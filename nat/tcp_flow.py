@@ -10,14 +10,17 @@ Bytes are not copied here. Guest to host: views of the frames go to `sendmsg`, a
 Back-pressure is a matter of not doing: what the host does not take stays in the receive queue, which closes the window offered to the guest; and the
 host is not read while the send queue has no room, which closes the window of the host's peer. Interest in events costs a system
 call, so it changes only when a direction gets stuck or unstuck; while the host waits for the guest (`_starved`), reading
-is resumed straight from the guest's acknowledgement.
+is resumed straight from the guest's acknowledgement, which is still to come as long as anything is queued.
 
-What was acknowledged to an end and then lost is never covered up: any failure of one side is a reset of the other (RFC 7857 §2.2-a).
+What was acknowledged to an end and then lost is never covered up: any failure of one side is a reset of the other (RFC 7857 §2.2-a). But
+what the host's peer had sent before it reset goes to the guest first, as it would on a wire: servers answer an upload that they will not
+take, and reset the rest of it.
 """
 
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from usernat.nat import errors
@@ -44,8 +47,9 @@ _STATES = {  # by (guest to host has ended, host to guest has ended)
 }
 # The host's socket is not watched for reading once it has sent its FIN, so it is asked this often for a reset that may have followed.
 HALF_CLOSED_LOOK_US = 2_000_000
-# Room in a send queue that is not half full comes and goes with the memory of all connections, of which no event tells.
-PRESSURE_LOOK_US = 20_000
+# How long a reset waits for what came before it: a few round trips and retransmissions. Longer would harm a guest that reads only once
+# its own writing has failed.
+LAST_WORDS_US = 1_000_000
 
 
 class TcpFlow:
@@ -56,6 +60,7 @@ class TcpFlow:
         "_connection",
         "_down_done",
         "_endpoints",
+        "_failed_at",
         "_incoming",
         "_interest",
         "_last",
@@ -79,6 +84,9 @@ class TcpFlow:
         self._starved = False  # host to guest: the send queue has no room
         self._up_done = False  # guest to host has ended
         self._down_done = False  # host to guest has ended
+        self._failed_at: int | None = (
+            None  # the host's socket died, and the guest has still to hear what came before
+        )
         self._interest = 0  # what the host's socket is watched for: 1 reading, 2 writing
         self._last = now  # when anything last went either way
         self._endpoints = (incoming.remote, incoming.remote_port, incoming.local, incoming.local_port)
@@ -101,9 +109,9 @@ class TcpFlow:
         self._last = now
         if writable:
             self._blocked = False
-            self._up(connection)
+            self._up(connection, now)
         if readable and self.sock is not None:
-            self._down(connection)
+            self._down(connection, now)
         self._settle(connection, now)
 
     def serve(self, now: int) -> None:
@@ -122,9 +130,9 @@ class TcpFlow:
             self._opening = False
             self._nat.opened(self)
         if not self._blocked and not self._up_done:
-            self._up(connection)
+            self._up(connection, now)
         if self._starved and self.sock is not None:
-            self._down(connection)
+            self._down(connection, now)
         self._settle(connection, now)
 
     def _decided(self, now: int) -> None:
@@ -162,7 +170,7 @@ class TcpFlow:
         else:
             incoming.unreachable(errors.unreachable_code(failure.errno))
 
-    def _up(self, connection: Connection) -> None:
+    def _up(self, connection: Connection, now: int) -> None:
         """Guest to host: all that the kernel takes. Bounded by the receive queue, which does not grow meanwhile."""
         sock = self.sock
         if sock is None:
@@ -178,42 +186,49 @@ class TcpFlow:
         except BlockingIOError:
             self._blocked = True
         except OSError:
-            self._host_failed(connection)
+            self._host_failed(connection, now)
 
-    def _down(self, connection: Connection) -> None:
-        """Host to guest: as much as the send queue has room for, within the turn of this flow."""
-        sock = self.sock
-        assert sock is not None
-        self._starved = False
+    def _down(self, connection: Connection, now: int) -> None:
+        """Host to guest."""
         try:
-            for _ in range(READS_AN_EVENT):
-                room = connection.send_room
-                if room < self._nat.min_room:
-                    self._starved = True
-                    return
-                wanted = min(room, READ)
-                data = sock.recv(wanted)
-                if not data:
-                    self._down_done = True
-                    connection.shutdown()
-                    return
-                connection.send(data)
-                if len(data) < wanted:
-                    return  # that was all: another call would only say so
+            if self._read(connection):
+                self._down_done = True
+                connection.shutdown()
         except BlockingIOError:
             return
         except OSError:
-            self._host_failed(connection)
+            self._host_failed(connection, now)
+
+    def _read(self, connection: Connection) -> bool:
+        """As much as the send queue has room for, within the turn of this flow; whether the host's peer has ended its side."""
+        sock = self.sock
+        assert sock is not None
+        self._starved = False
+        for _ in range(READS_AN_EVENT):
+            room = connection.send_room
+            if room < self._nat.min_room:
+                self._starved = True
+                return False
+            wanted = min(room, READ)
+            data = sock.recv(wanted)
+            if not data:
+                return True
+            connection.send(data)
+            if len(data) < wanted:
+                return False  # that was all: another call would only say so
+        return False
 
     def _settle(self, connection: Connection, now: int) -> None:
         """After anything has moved: interest, deadline, and whether it is over."""
+        if self._failed_at is not None:
+            self._reset_in_time(connection, self._failed_at, now)
+            return
         sock = self.sock
         if sock is None:
             return
         context = self._nat.context
         if self._up_done and self._down_done:
-            context.host.close(sock)
-            self.sock = None
+            self._close_host()
             context.table.deadlines.set(self, now + self._nat.transitory_us)
             if connection.closed:
                 self._guest_ended(connection)
@@ -222,21 +237,30 @@ class TcpFlow:
         if interest != self._interest:
             self._interest = interest
             context.host.watch(sock, readable=interest & _READING != 0, writable=interest & _WRITING != 0)
-        context.table.deadlines.set(self, self._next_look(connection, now))
+        patience = HALF_CLOSED_LOOK_US if self._down_done else self._nat.established_us
+        context.table.deadlines.set(self, now + patience)
 
-    def _next_look(self, connection: Connection, now: int) -> int:
-        """When `on_expiry` is due if nothing else happens."""
-        if self._down_done:
-            return now + HALF_CLOSED_LOOK_US
-        if self._starved and connection.has_room:
-            return now + PRESSURE_LOOK_US
-        return now + self._nat.established_us
-
-    def _host_failed(self, connection: Connection) -> None:
-        """The host's socket is dead (C11): whatever the guest was told has arrived may be lost, so it is reset."""
+    def _host_failed(self, connection: Connection, now: int) -> None:
+        """The host's socket is dead (C11): whatever the guest was told has arrived may be lost, so it is reset; by `_settle`, which follows."""
         self._nat.counters.reset_by_host += 1
+        # An end that follows an error is no FIN of the peer, only the kernel's "nothing more".
+        with suppress(OSError):
+            self._read(connection)
+        self._failed_at = now
+        self._close_host()
+
+    def _reset_in_time(self, connection: Connection, failed_at: int, now: int) -> None:
+        """Resets the guest once it has acknowledged all that it was sent, of which its connection tells, or has not in time."""
+        if connection.unacknowledged and now < failed_at + LAST_WORDS_US:
+            self._nat.context.table.deadlines.set(self, failed_at + LAST_WORDS_US)
+            return
         connection.abort()
         self._remove()
+
+    def _close_host(self, *, reset: bool = False) -> None:
+        if self.sock is not None:
+            self._nat.context.host.close(self.sock, reset=reset)
+            self.sock = None
 
     def _guest_ended(self, connection: Connection) -> None:
         """The guest's connection is gone: finished, or reset, timed out, evicted."""
@@ -256,6 +280,9 @@ class TcpFlow:
             self._incoming.unreachable(errors.HOST_UNREACHABLE)
             self._remove(reset=True)
             return
+        if self._failed_at is not None:
+            self._settle(connection, now)
+            return
         patience = nat.transitory_us if self.sock is None else nat.established_us
         idle_at = max(self._last, connection.heard_at) + patience
         if now >= idle_at:
@@ -264,13 +291,10 @@ class TcpFlow:
             return
         if self.sock is not None and self._down_done:
             if self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self._host_failed(connection)
+                self._host_failed(connection, now)
+                self._settle(connection, now)
                 return
             idle_at = min(idle_at, now + HALF_CLOSED_LOOK_US)
-        elif self.sock is not None and self._starved:
-            self._down(connection)
-            self._settle(connection, now)
-            return
         nat.context.table.deadlines.set(self, idle_at)
 
     def abandon(self) -> None:
@@ -286,9 +310,7 @@ class TcpFlow:
         nat = self._nat
         if self._connection is not None:
             self._connection.owner = None
-        if self.sock is not None:
-            nat.context.host.close(self.sock, reset=reset)
-            self.sock = None
+        self._close_host(reset=reset)
         if self._opening:
             self._opening = False
             nat.opened(self)

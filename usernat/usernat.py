@@ -78,6 +78,8 @@ class UserNat:
         self._more = True  # the announcements of our addresses wait already
         self._stopping = False
         self._released = False
+        self._turn = threading.RLock()  # held for a step: `stop` may come from any thread
+        self._inside = False  # a step is under way, so whoever holds the turn is called from inside it
         self._thread: threading.Thread | None = None
         self._runner: AsyncRunner | None = None
 
@@ -104,12 +106,18 @@ class UserNat:
 
         False once the guest is gone: its flows and host sockets are closed, and `stop` closes the rest.
         """
-        if self.ended is None:
-            try:
-                self._step(timeout)
-            except LinkClosed as end:
-                self._end(str(end))
-        return self.ended is None
+        with self._turn:
+            if self.ended is None and not self._stopping:
+                self._inside = True
+                try:
+                    self._step(timeout)
+                except LinkClosed as end:
+                    self._end(str(end))
+                finally:
+                    self._inside = False
+            if self._stopping:
+                self._release()
+            return self.ended is None
 
     # With a thread of its own
 
@@ -126,11 +134,20 @@ class UserNat:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it, however it runs, and close every descriptor, the link's included. Harmless when called again."""
+        """End it, however it runs, and close every descriptor, the link's included. Harmless when called again.
+
+        From any thread, under asyncio from the loop's. From inside a step (a policy, a signal handler), that step is the last: it closes.
+        """
         self._stopping = True
         self._waker.wake()
+        with self._turn:
+            if not self._inside:
+                self._release()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def _release(self) -> None:
+        """Close everything, once. To be called in turn."""
         if self._runner is not None:
             self._runner.detach()
         self._end("stopped")

@@ -20,6 +20,7 @@ from usernat import Config, LinkClosed, UserNat
 from usernat.guest import Guest
 from usernat.links.memory import memory_pair
 from usernat.links.wrapper import LinkWrapper
+from usernat.policy import FlowRequest, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -282,6 +283,51 @@ def surf_again(link: Link, url: str) -> None:
     guest = Guest(link)
     guest.dhcp(30)
     assert guest.http_get(url, 60).body == BODY
+
+
+def test_c27_stop_from_another_thread_ends_a_loop_that_sleeps() -> None:
+    before = descriptors()
+    for _ in range(20):
+        ours, _theirs = memory_pair()
+        nat = UserNat(loopback(), ours)
+        thread = threading.Thread(target=nat.serve_forever, daemon=True)
+        thread.start()
+        nat.stop()
+        thread.join(5)
+        assert not thread.is_alive()
+        assert nat.ended == "stopped"
+        _theirs.close()
+    assert descriptors() == before
+
+
+class Stops:
+    """A policy that has had enough."""
+
+    nat: UserNat
+
+    def decide(self, _request: FlowRequest) -> Verdict:
+        self.nat.stop()
+        return Verdict(True)
+
+
+def test_c27_stop_from_inside_a_step_closes_everything_at_its_end() -> None:
+    before = descriptors()
+    ours, theirs = memory_pair()
+    policy = Stops()
+    policy.nat = nat = UserNat(loopback(), ours, policy=policy)
+
+    def surf_in_vain() -> None:
+        with pytest.raises(LinkClosed):
+            surf(theirs, "http://10.0.2.2:9/")
+
+    guest = threading.Thread(target=surf_in_vain)
+    guest.start()
+    while nat.process(0.1):
+        pass
+    guest.join()
+    assert nat.ended == "stopped"
+    theirs.close()
+    assert descriptors() == before
 
 
 def test_a_flood_on_the_link_does_not_starve_the_host_side(web: str) -> None:

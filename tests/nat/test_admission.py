@@ -60,6 +60,13 @@ def test_c28_what_is_never_forwarded_is_not_even_asked_about(destination: str, h
     assert (policy.requests, admission.counters.bad_destination) == ([], 1)
 
 
+def test_c28_what_came_by_a_broadcast_frame_is_not_forwarded() -> None:
+    """RFC 1812 5.3.4: whatever its IP destination."""
+    admission = Admission(GatewayConfig(), NetworkPolicy.allow_all())
+    assert admission.ask(packet(SERVER, broadcast=True), 80, 1) == SILENT
+    assert admission.counters.bad_destination == 1
+
+
 @pytest.mark.parametrize(
     "source", ["10.0.2.2", "10.0.2.3", "10.0.2.0", "10.0.2.255", "192.168.1.1", "203.0.113.7"]
 )

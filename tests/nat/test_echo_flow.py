@@ -107,6 +107,14 @@ def test_c45_only_answers_to_what_was_asked_reach_the_guest() -> None:
     assert lab.count("nat.echo.filtered") == 2
 
 
+def test_c44_a_reply_that_reaches_the_host_with_a_ttl_of_zero_is_delivered() -> None:
+    lab = Lab()
+    sock = ping(lab, 7)
+    host_sockets(lab)[0].arrive(b"data", SERVER, 1, ttl=0)
+    lab.run(100 * MS)
+    assert len(replies(sock)) == 1
+
+
 def test_c46_two_guests_with_one_identifier_each_get_their_own() -> None:
     lab = answering()
     sock = ping(lab, 77, 1, b"first")

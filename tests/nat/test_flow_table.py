@@ -86,6 +86,17 @@ def test_c60_guests_without_flows_are_forgotten() -> None:
     assert len(table) == 0
 
 
+def test_c60_many_guests_with_flows_are_not_looked_through_for_each_new_one() -> None:
+    table = FlowTable(Limits())
+    rebuilt = 0
+    guests = table._guests
+    for guest in range(8000):
+        fill(table, UDP, guest, 1)
+        rebuilt += table._guests is not guests
+        guests = table._guests
+    assert rebuilt <= 4
+
+
 def test_deadlines_are_exact_and_removal_forgets_them() -> None:
     table = FlowTable(Limits())
     early, late, gone = fill(table, UDP, 1, 3)

@@ -114,6 +114,23 @@ def test_a_refused_connect_is_told_by_its_errno(loop: Loop) -> None:
     assert (failure.errno, failure.icmp) == (errno.ECONNREFUSED, False)
 
 
+def test_a_socket_that_was_connected_to_itself_was_refused(loop: Loop) -> None:
+    """The kernel chooses ports from the range that a guest may call, and TCP opens to itself."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())
+        failure = loop.host.connect_error(sock)
+    assert failure is not None
+    assert failure.errno == errno.ECONNREFUSED
+
+
+def test_a_socket_without_a_peer_is_not_connected(loop: Loop) -> None:
+    with socket.socket() as sock:
+        failure = loop.host.connect_error(sock)
+    assert failure is not None
+    assert failure.errno == errno.ENOTCONN
+
+
 def test_c08_close_with_reset_is_a_reset_for_the_peer(loop: Loop, server: socket.socket) -> None:
     sock = loop.host.connect_tcp(LOOPBACK, server.getsockname()[1], Recorder())
     peer, _ = server.accept()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.nat.kit import (
     GUEST,
@@ -11,10 +15,25 @@ from tests.nat.kit import (
     SERVER,
     Lab,
 )
-from tests.nat.tcp_kit import PORT, connect, fetch, listening, nothing_remains, send_all
-from usernat.fuzz.fakepeers import AnswersAtEof, Echo, NeverReads, Resets, Source
+from tests.nat.tcp_kit import PORT, connect, drain, fetch, listening, nothing_remains, send_all
+from usernat.fuzz.fakepeers import AnswersAtEof, Echo, NeverReads, Peer, Resets, Source
 from usernat.nat.config import Timeouts
 from usernat.stack.l4.tcp.state import TcpError
+
+if TYPE_CHECKING:
+    from usernat.fuzz.fakesockets import FakeTcp
+
+
+class Greets(Peer):
+    """Sends at once, and stays."""
+
+    def __init__(self, greeting: bytes) -> None:
+        super().__init__()
+        self._greeting = greeting
+
+    def on_open(self, stream: FakeTcp) -> None:
+        super().on_open(stream)
+        stream.push(self._greeting)
 
 
 def test_c08_a_reset_of_the_host_reaches_the_guest() -> None:
@@ -63,6 +82,58 @@ def test_c08_a_reset_while_the_guest_is_half_closed() -> None:
     lab.run(100 * MS)
     peers[0].stream.reset()
     lab.run(100 * MS)
+    assert connection.error == TcpError.RESET
+    nothing_remains(lab)
+
+
+@pytest.mark.parametrize("size", [1, 50_000, 400_000])
+def test_c08_what_the_host_sent_before_it_reset_an_upload_reaches_the_guest_first(size: int) -> None:
+    """As a server does that answers 413 and closes with the upload unread. The end is a reset all the same (C11)."""
+    lab = Lab()
+    answer = Random(4).randbytes(size)
+    listening(lab, Resets, 100_000, answer)
+    connection = connect(lab)
+    got = bytearray()
+
+    def upload() -> bool:
+        connection.send(b"u" * 65536)
+        drain(connection, got)
+        return connection.closed
+
+    assert lab.run(5 * SECOND, stop=upload)
+    assert bytes(got) == answer
+    assert connection.error == TcpError.RESET
+    assert not connection.at_eof
+    assert lab.count("nat.tcp.reset_by_host") == 1
+    nothing_remains(lab)
+
+
+def test_c08_an_answer_is_found_though_the_reset_is_met_in_writing() -> None:
+    lab = Lab()
+    peers = listening(lab)
+    connection = connect(lab)
+    (sock,) = lab.host.sockets
+    lab.host.watch(sock, readable=False, writable=False)  # the guest's data comes first
+    peers[0].stream.push(b"413")
+    peers[0].stream.reset()
+    connection.send(b"more")
+    lab.run(100 * MS)
+    assert connection.error == TcpError.RESET
+    assert connection.readable or b"413" in b"".join(lab.wire.frames(to_b=False))
+    nothing_remains(lab)
+
+
+def test_a_guest_that_does_not_take_what_came_before_a_reset_is_reset_within_a_second() -> None:
+    """It may be waiting for its own writing to fail before it reads."""
+    lab = Lab()
+    peers = listening(lab, Greets, b"r" * 900_000)
+    connection = connect(lab)
+    lab.run(SECOND)
+    peers[0].stream.reset()
+    lab.run(900 * MS)
+    assert [info.state for info in lab.gateway.flows()] == ["closing"]
+    assert not lab.host.sockets
+    lab.run(200 * MS)
     assert connection.error == TcpError.RESET
     nothing_remains(lab)
 

@@ -78,12 +78,45 @@ def test_what_the_host_cannot_reach_is_told_by_icmp(number: int, code: int, dela
     nothing_remains(lab)
 
 
+def test_a_refusal_by_icmp_stays_one() -> None:
+    """RFC 5382 REQ-9: a host behind a firewall answers a SYN with port unreachable, for which the kernel says "refused" too."""
+    lab = Lab()
+    lab.host.tcp[SERVER, PORT] = Failing(
+        ReportedError(errno.ECONNREFUSED, icmp=True, type=3, code=3, offender=SERVER)
+    )
+    connect(lab)
+    assert icmp_at_guest(lab) == [(3, 3, SERVER)]
+    assert (lab.count("nat.tcp.refused"), lab.count("nat.tcp.unreachable")) == (0, 1)
+    nothing_remains(lab)
+
+
+@pytest.mark.parametrize("delay", [None, 10 * MS])
+def test_c60_a_host_without_free_ports_is_a_lack_of_resources(delay: int | None) -> None:
+    """RFC 6888 REQ-11."""
+    lab = Lab()
+    lab.host.tcp[SERVER, PORT] = Failing(ReportedError(errno.EADDRNOTAVAIL), delay)
+    connect(lab)
+    assert icmp_at_guest(lab)[0] == (3, 1, GATEWAY)
+    assert (lab.count("nat.tcp.no_resources") > 0) == (delay is None)
+    nothing_remains(lab)
+
+
 def test_c44_ttl_probes_over_tcp_find_the_routers() -> None:
     """RFC 5508 REQ-4b for TCP: the type stays, the source is the router."""
     lab = Lab()
     lab.host.routers = (ROUTER,) * 63
     connect(lab)
     assert icmp_at_guest(lab)[0] == (11, 0, ROUTER)
+    nothing_remains(lab)
+
+
+def test_c27_a_gateway_that_closes_lets_go_of_the_syns_that_it_holds() -> None:
+    lab = Lab()
+    lab.host.tcp[SERVER, PORT] = BLACK_HOLE
+    lab.guest.tcp.connect(SERVER, PORT)
+    lab.run(100 * MS)
+    assert lab.interface.tcp.report()["half_open"] == 1
+    lab.gateway.close()
     nothing_remains(lab)
 
 

@@ -17,6 +17,7 @@ from tests.nat.kit import (
 )
 from tests.nat.tcp_kit import OFFLOAD, PORT, connect, fetch, listening, nothing_remains, send_all
 from usernat.fuzz.fakepeers import AnswersAtEof, Echo, NeverReads, Source
+from usernat.nat.tcp_flow import READ, READS_AN_EVENT
 from usernat.stack.device import Capabilities
 
 
@@ -246,3 +247,16 @@ def test_resets_out_of_nowhere_never_look_like_an_end(seed: int) -> None:
     connection.close()
     lab.run(5 * SECOND)
     nothing_remains(lab)
+
+
+def test_one_flow_does_not_keep_the_others_from_their_turn() -> None:
+    """C24: what one event reads is bounded, however much there is."""
+    lab = Lab()
+    peers = listening(lab)
+    connect(lab)
+    (flow,) = lab.gateway._table._flows
+    for _ in range(2 * READS_AN_EVENT):
+        peers[0].stream.push(bytes(READ))
+    flow.on_host(readable=True, writable=False, now=lab.clock.now)  # type: ignore[attr-defined] # the only flow is of TCP
+    left = sum(map(len, peers[0].stream._in))
+    assert left == READS_AN_EVENT * READ

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.nat.kit import (
+    FREE,
     GATEWAY,
     GUEST,
     LOOPBACK,
     MS,
+    NAMESERVER,
     OTHER,
     SECOND,
     SECOND_GUEST,
@@ -18,6 +20,7 @@ from tests.nat.kit import (
 )
 from tests.nat.udp_kit import PORT, echo, only_error, only_host_socket, received, reported, talking
 from usernat.nat.config import Timeouts
+from usernat.stack.checksum import checksum
 
 
 def test_one_host_socket_an_endpoint_whatever_the_destination() -> None:
@@ -84,6 +87,42 @@ def test_c36_endpoint_independent_filtering_is_an_option() -> None:
     assert received(sock) == [(b"stranger", OTHER, 99)]
 
 
+def test_c36_no_neighbour_of_the_host_passes_for_the_gateway_or_the_nameserver() -> None:
+    """Where the host's own network overlaps the guest's."""
+    lab = Lab(udp_filtering="endpoint-independent", host_loopback=True)
+    sock = talking(lab)
+    host = only_host_socket(lab)
+    for impostor in (GATEWAY, NAMESERVER, FREE):
+        host.arrive(b"impostor", impostor, 53)
+    lab.run(100 * MS)
+    assert received(sock) == []
+    assert lab.count("nat.udp.filtered") == 3
+
+
+def test_c44_a_guests_datagram_with_a_ttl_of_zero_is_never_sent_with_the_hosts_own() -> None:
+    """RFC 1122 3.2.1.7: the gateway is its destination, so it is taken; and -1 means "the default" to a kernel."""
+    lab = Lab(host_loopback=True)
+    lab.guest.udp.bind(GUEST, 4000).send(b"x", GATEWAY, PORT, ttl=1)
+    lab.run(100 * MS)
+    frame = bytearray(lab.wire.frames(to_b=True)[-1])
+    assert frame[22] == 1
+    frame[22] = 0
+    frame[24:26] = bytes(2)
+    frame[24:26] = checksum(frame[14:34]).to_bytes(2, "big")
+    lab.interface.receive(bytes(frame), lab.clock.now)
+    lab.run(100 * MS)
+    assert [(address, ttl) for address, _, ttl, _, _ in lab.host.record.datagrams] == [(LOOPBACK, 1)] * 2
+
+
+def test_c44_a_datagram_that_reaches_the_host_with_a_ttl_of_zero_is_delivered() -> None:
+    """A kernel passes it to the socket (RFC 1122 3.2.1.7: the TTL is no reason for a host to discard), and anybody near can send one."""
+    lab = Lab()
+    sock = talking(lab)
+    only_host_socket(lab).arrive(b"last breath", SERVER, PORT, ttl=0)
+    lab.run(100 * MS)
+    assert received(sock) == [(b"last breath", SERVER, PORT)]
+
+
 def test_a_mapping_lives_for_five_minutes_after_the_last_datagram_either_way() -> None:
     """RFC 4787 REQ-5, REQ-5c, REQ-6, REQ-6a."""
     lab = Lab()
@@ -125,6 +164,14 @@ def test_a_mapping_for_dns_alone_is_short_lived() -> None:
     sock.send(b"query", SERVER, 53)
     sock.send(b"other", SERVER, 54)
     lab.run(120 * SECOND)
+    assert len(lab.gateway.flows()) == 1
+
+
+def test_a_dns_query_does_not_shorten_a_mapping_for_other_things() -> None:
+    """RFC 4787 REQ-5."""
+    lab = Lab()
+    talking(lab).send(b"query", OTHER, 53)
+    lab.run(290 * SECOND)
     assert len(lab.gateway.flows()) == 1
 
 

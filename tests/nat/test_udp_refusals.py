@@ -95,6 +95,24 @@ def test_a_pending_error_does_not_cost_the_next_datagram() -> None:
     assert lab.host.record.datagrams[-1][4] == b"mine"
 
 
+def test_a_storm_of_errors_about_others_is_never_blamed_on_the_next_datagram() -> None:
+    """RFC 5508 REQ-4a: the guest hears of each error with the datagram that it is about, and of no other."""
+    lab = Lab()
+    lab.host.udp[OTHER, PORT] = echo
+    sock = talking(lab)
+    host = only_host_socket(lab)
+    lab.host.watch(host, readable=False, writable=False)
+    for _ in range(64):
+        host.fail_later(ReportedError(errno.ECONNREFUSED, icmp=True, code=3, offender=SERVER), SERVER, PORT)
+    sock.send(b"first", OTHER, PORT)
+    sock.send(b"second", OTHER, PORT)
+    lab.run(10 * MS)
+    quoted = {int.from_bytes(error.datagram[16:20], "big") for error in sock.errors}
+    assert quoted == {SERVER}
+    assert (lab.count("nat.udp.host_full"), lab.count("nat.udp.host_failed")) == (1, 0)
+    assert lab.host.record.datagrams[-1][4] == b"second"
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(errno.ENETUNREACH, 0), (errno.EHOSTUNREACH, 1), (errno.EPERM, 13)]
 )

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from usernat.stack.interface import Interface
-
     from usernat.stack.device import Frame
+    from usernat.stack.interface import Interface
 
 MS = 1_000
 SECOND = 1_000_000
