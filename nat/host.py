@@ -41,6 +41,9 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CONNECTING = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
 _MIN_HEADROOM = 64  # descriptors left to the rest of the process at the least
 _NO_LIMIT = 1 << 20
+# What each kind leaves of the budget: a flood of ports leaves a quarter to connections, these a sixteenth to name look-ups.
+_LEFT_BY_DATAGRAMS = 4
+_LEFT_BY_TCP = 16
 
 
 class Owner(Protocol):
@@ -200,7 +203,7 @@ class HostSockets:
 
     def connect_tcp(self, address: int, port: int, owner: Owner, *, ttl: int | None = None) -> socket.socket:
         """See `Host`. The peer's urgent data stays in the stream, as RFC 6093 §2 would have it."""
-        sock = self._socket(socket.SOCK_STREAM, 0)
+        sock = self._socket(socket.SOCK_STREAM, 0, _LEFT_BY_TCP)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the guest has done its Nagle
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if ttl is not None:
@@ -226,7 +229,7 @@ class HostSockets:
 
     def open_udp(self, owner: Owner) -> HostUdp:
         """See `Host`."""
-        sock = HostUdp(self._socket(socket.SOCK_DGRAM, 0))
+        sock = HostUdp(self._socket(socket.SOCK_DGRAM, 0, _LEFT_BY_DATAGRAMS))
         self._add(sock, owner)
         return sock
 
@@ -234,7 +237,7 @@ class HostSockets:
         """See `Host`. Unprivileged (Linux `net.ipv4.ping_group_range`, macOS), else raw, else none and one warning."""
         for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
             try:
-                plain = self._socket(kind, socket.IPPROTO_ICMP)
+                plain = self._socket(kind, socket.IPPROTO_ICMP, _LEFT_BY_DATAGRAMS)
             except HostError as error:
                 if error.number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     raise
@@ -298,8 +301,10 @@ class HostSockets:
         for sock in list(self._entries):
             self.close(sock, reset=True)
 
-    def _socket(self, kind: int, protocol: int) -> socket.socket:
-        if len(self._entries) >= self.max_sockets:
+    def _socket(self, kind: int, protocol: int, leaves: int | None = None) -> socket.socket:
+        """leaves: what part of the budget this kind leaves to others, as its denominator."""
+        left = self.max_sockets // leaves if leaves else 0
+        if len(self._entries) >= self.max_sockets - left:
             self.counters.refused_budget += 1
             raise HostError(errno.EMFILE)
         try:

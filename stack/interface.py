@@ -159,6 +159,11 @@ class Interface:
             for parts in datagrams:
                 self._host_unreachable(parts, now)
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether `ready` would name anything."""
+        return bool(self.tcp.ready or self.udp.ready or self.echo.ready)
+
     def ready(self) -> list[Any]:
         """The sockets, connections and listeners whose readiness has changed since the last call, each once."""
         changed: list[Any] = []

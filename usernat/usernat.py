@@ -17,6 +17,7 @@ So a flood on one side delays the other by one batch, and ACKs answer whole batc
 
 from __future__ import annotations
 
+import asyncio
 import random
 import selectors
 import threading
@@ -81,6 +82,7 @@ class UserNat:
         self._turn = threading.RLock()  # held for a step: `stop` may come from any thread
         self._inside = False  # a step is under way, so whoever holds the turn is called from inside it
         self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None  # what ended the thread
         self._runner: AsyncRunner | None = None
 
     # In a foreign loop
@@ -113,6 +115,9 @@ class UserNat:
                     self._step(timeout)
                 except LinkClosed as end:
                     self._end(str(end))
+                except BaseException as error:
+                    self._end(f"the gateway failed: {error!r}")
+                    raise
                 finally:
                     self._inside = False
             if self._stopping:
@@ -130,8 +135,16 @@ class UserNat:
         """Run in a thread of its own. Raises RuntimeError when it runs already."""
         if self._thread is not None or self._released:
             raise RuntimeError("this UserNat has been started already")
-        self._thread = threading.Thread(target=self.serve_forever, name="usernat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="usernat", daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        """The thread: what goes wrong in it is told at once (`threading.excepthook`), and again by `stop`."""
+        try:
+            self.serve_forever()
+        except BaseException as error:
+            self._failure = error
+            raise
 
     def stop(self) -> None:
         """End it, however it runs, and close every descriptor, the link's included. Harmless when called again.
@@ -145,6 +158,9 @@ class UserNat:
                 self._release()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
 
     def _release(self) -> None:
         """Close everything, once. To be called in turn."""
@@ -169,7 +185,9 @@ class UserNat:
         """Run on the running event loop until the guest is gone; cancel the task to stop before."""
         async with self:
             assert self._runner is not None
-            await self._runner.finished
+            await asyncio.shield(
+                self._runner.finished
+            )  # a cancelled task must not cancel what the runner sets
 
     async def __aenter__(self) -> Self:
         self._runner = AsyncRunner(self)
@@ -227,9 +245,10 @@ class UserNat:
             self.gateway.serve(now)
             budget = min(self.link.room(), BATCH)
             frames = self.interface.transmit(now, budget) if budget else None
-            if not frames:
+            if frames:
+                self.link.send(frames)
+            elif not self.interface.has_ready:
                 return False
-            self.link.send(frames)
         return True
 
     def _watch_link(self) -> None:

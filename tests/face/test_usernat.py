@@ -354,14 +354,21 @@ def test_a_bug_reaches_whoever_runs_the_loop(monkeypatch: pytest.MonkeyPatch) ->
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
 
-    ours, theirs = memory_pair()
-    nat = UserNat(Config(), ours)
-    monkeypatch.setattr(nat.gateway, "serve", broken)
-    with pytest.raises(ZeroDivisionError):
+    def run_once(nat: UserNat) -> None:
         nat.process()
-    with pytest.raises(ZeroDivisionError):
+
+    def run_async(nat: UserNat) -> None:
         asyncio.run(nat.serve_async())
-    theirs.close()
+
+    for run in (run_once, run_async):
+        ours, theirs = memory_pair()
+        nat = UserNat(Config(), ours)
+        monkeypatch.setattr(nat.gateway, "serve", broken)
+        with pytest.raises(ZeroDivisionError):
+            run(nat)
+        assert nat.ended == "the gateway failed: ZeroDivisionError()"
+        nat.stop()
+        theirs.close()
 
 
 def test_a_platform_without_a_selector_descriptor_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,3 +422,42 @@ def test_the_stack_alone_is_one_import_away() -> None:
     assert usernat.stack.Interface.__module__ == "usernat.stack.interface"
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = usernat.stack.nonsense
+
+
+class Broken:
+    """A policy with a bug."""
+
+    def decide(self, _request: FlowRequest) -> Verdict:
+        raise ZeroDivisionError
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_the_thread_ends_the_gateway_and_is_raised_by_stop() -> None:
+    ours, theirs = memory_pair()
+    nat = UserNat(loopback(), ours, policy=Broken())
+    nat.start()
+    with Guest(theirs) as guest:
+        guest.dhcp()
+        with pytest.raises(LinkClosed):
+            guest.connect("10.0.2.2", 80)
+    with pytest.raises(ZeroDivisionError):
+        nat.stop()
+    assert nat.ended == "the gateway failed: ZeroDivisionError()"
+    nat.stop()
+
+
+def test_a_bug_after_the_task_was_cancelled_is_still_told() -> None:
+    async def main() -> None:
+        ours, theirs = memory_pair()
+        nat = UserNat(loopback(), ours)
+        task = asyncio.create_task(nat.serve_async())
+        await asyncio.sleep(0.01)
+        assert nat._runner is not None
+        task.cancel()
+        assert not nat._runner.finished.cancelled()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not nat._runner.finished.cancelled()
+        theirs.close()
+
+    asyncio.run(main())

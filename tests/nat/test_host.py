@@ -20,7 +20,7 @@ from usernat.nat.host import DatagramSocket, HostSockets, descriptor_budget
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from usernat.nat.host_datagram import HostEcho
 
@@ -196,6 +196,23 @@ def test_events_of_other_registrations_are_left_alone(loop: Loop) -> None:
     with a, b:
         loop.selector.register(a, selectors.EVENT_WRITE, "somebody else's")
         loop.turn()
+
+
+def test_c60_mappings_leave_descriptors_to_connections_and_both_to_names(udp_peer: socket.socket) -> None:
+    loop = Loop(max_sockets=16)
+
+    def opened(open_one: Callable[[], object]) -> int:
+        for count in range(20):
+            try:
+                open_one()
+            except HostError:
+                return count
+        return 20
+
+    assert opened(lambda: loop.host.open_udp(Recorder())) == 12
+    assert opened(lambda: loop.host.connect_tcp(LOOPBACK, 9, Recorder())) == 3
+    assert opened(lambda: loop.host.connect_udp(LOOPBACK, 9, Recorder())) == 1
+    loop.close()
 
 
 def test_c60_the_budget_of_descriptors_is_refused_by_errno_and_comes_back(udp_peer: socket.socket) -> None:
