@@ -34,7 +34,9 @@ class Capabilities:
         if not 0 <= self.tx_segmentation <= MAX_DATAGRAM:
             raise ValueError(f"tx_segmentation must be 0 to {MAX_DATAGRAM}, not {self.tx_segmentation}")
         if self.tx_segmentation and not self.tx_checksum:
-            raise ValueError("tx_segmentation needs tx_checksum: the device must write each segment's checksum")
+            raise ValueError(
+                "tx_segmentation needs tx_checksum: the device must write each segment's checksum"
+            )
 
 
 class Frame:
@@ -50,7 +52,12 @@ class Frame:
     __slots__ = ("csum_offset", "csum_start", "gso_size", "header_length", "parts")
 
     def __init__(
-        self, parts: list[Buffer], gso_size: int = 0, csum_start: int = 0, csum_offset: int = 0, header_length: int = 0
+        self,
+        parts: list[Buffer],
+        gso_size: int = 0,
+        csum_start: int = 0,
+        csum_offset: int = 0,
+        header_length: int = 0,
     ) -> None:
         self.parts = parts
         self.gso_size = gso_size
