@@ -216,8 +216,9 @@ def _check_ack(c: Connection, seg: Segment, flags: int, seq: int, now: int) -> b
             counters.bad_ack += 1  # §3.10.7.4-i
             c.layer.refuse(seg)
             return False
-        _establish(c, seg, seq, ack, seg.window << snd.scale, now)
-        return True
+        # RFC 7323 §2.2-c: a SYN,ACK's window (simultaneous open) is not scaled
+        _establish(c, seg, seq, ack, seg.window if seg.flags & SYN else seg.window << snd.scale, now)
+        return c.state != CLOSED  # there may have been no room for it in its listener's queue
     # RFC 5961 §5.2-b, -c (RFC 9293 MAY-12), §3.10.7.4-j
     if not snd.snd_una - snd.max_window <= ack <= snd.snd_nxt:
         counters.bad_ack += 1

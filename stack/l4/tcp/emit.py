@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from usernat.stack.checksum import fold, pseudo_header, sum_words
 from usernat.stack.l3.ipv4_header import PROTO_TCP
 from usernat.stack.l4.tcp.header import ACK, CHECKSUM_OFFSET, HEADER_LENGTH, MAX_OPTIONS_LENGTH, SYN, URG
+from usernat.stack.l4.tcp.negotiation import FIXED_HEADERS
 from usernat.stack.l4.tcp.options import (
     TIMESTAMPS_LENGTH,
     TIMESTAMPS_PREFIX,
@@ -109,7 +110,10 @@ def sack_option(c: Connection) -> bytes:
     rcv = c.rcv
     if not c.snd.sack or (rcv.reassembly is None and rcv.duplicate is None):
         return b""
-    space = MAX_OPTIONS_LENGTH - (TIMESTAMPS_LENGTH if c.timestamps is not None else 0)
+    # on the narrowest paths no more than leaves room for text
+    space = min(MAX_OPTIONS_LENGTH, c.layer.ipv4.path_mtu(c.remote) - FIXED_HEADERS - 1)
+    if c.timestamps is not None:
+        space -= TIMESTAMPS_LENGTH
     blocks = rcv.sack_blocks(sack_blocks_that_fit(space))
     return write_sack([(wrap(start), wrap(stop)) for start, stop in blocks]) if blocks else b""
 

@@ -312,14 +312,15 @@ class TcpLayer:
         self._deadlines.clear(connection)
 
     def enter_time_wait(self, connection: Connection, now: int) -> None:
-        """The connection makes room for a record of what must be remembered, and its last ACK leaves."""
+        """The connection makes room for a record of what must be remembered, and its last ACK leaves if that is still due."""
         self._deadlines.clear(connection)
         if len(self.time_wait) >= self.config.max_time_wait:
             self.counters.time_wait_evicted += 1
             self.end_time_wait(next(iter(self.time_wait.values())))
         record = TimeWait(self, connection, ref(connection), now + 2 * self.config.msl_us)
         self.table[record.key] = self.time_wait[record.key] = record
-        record.acknowledge(now)
+        if connection.rcv.ack:
+            record.acknowledge(now)
 
     def restart_time_wait(self, record: TimeWait, now: int) -> None:
         """RFC 9293 §3.10.7.4-m: the wait of 2 MSL begins anew, behind all others."""

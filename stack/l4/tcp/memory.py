@@ -2,8 +2,9 @@
 
 A connection's own buffers are bounded, but there are thousands of connections. As the budget is used up, each may hold less:
 up to half of it nothing changes, from there on a share falls in proportion to what is left. New receive windows and send room follow
-that share; a window once offered is honoured, since its right edge never moves back (RFC 9293 §3.8.6 SHLD-14). A floor of a few
-segments keeps each connection moving, so that full queues can drain instead of waiting for one another.
+that share. A window once offered is not taken back (RFC 9293 §3.8.6 SHLD-14), so many that were offered in better times may be filled all at
+once: where the budget is used up, text is left as if lost, and its sender tries again. A floor of a few segments keeps each
+connection moving, so that full queues can drain instead of waiting for one another.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usernat.stack.l4.tcp.config import MAX_WINDOW_SCALE, window_scale
+from usernat.stack.l4.tcp.memory import FLOOR
 from usernat.stack.l4.tcp.reassembly import Reassembly
 from usernat.stack.l4.tcp.receive_queue import ReceiveQueue
 
@@ -63,7 +64,7 @@ class Receiver:
         self.mss = mss
         self.segment_size = min(mss, SMALL_SEGMENT)
         self.ceiling = ceiling
-        self.limit = min(ceiling, initial_window)
+        self.limit = min(ceiling, memory.share(initial_window))
         self.scale = min(window_scale(ceiling), MAX_WINDOW_SCALE)
         self.irs = 0
         self.rcv_nxt = 0
@@ -168,22 +169,28 @@ class Receiver:
         """Append in-order text. False, and nothing taken, where the queue holds more than was ever meant.
 
         Rounding the window up to a multiple of 2**scale (`window_field`) lets a peer that sends tiny segments creep beyond the
-        limit. What goes a quarter beyond is not taken: as if lost, and sent again when there is room.
+        limit. What goes a quarter beyond is not taken: as if lost, and sent again when there is room. Nor is what finds the memory
+        of all connections used up, above the floor that each of them has.
         """
         size = len(text)
-        if self.queue.size + size > self.limit + (self.limit >> 2) + (1 << self.scale):
+        held, memory = self.queue.size, self._memory
+        if held + size > self.limit + (self.limit >> 2) + (1 << self.scale) or (
+            held >= FLOOR and memory.used >= memory.limit
+        ):
             self.ack = ACK_NOW
             return False
         self.queue.append(text)
-        self._memory.used += size
+        memory.used += size
         self.rcv_nxt += size
         return True
 
     def _hold(self, seq: int, text: memoryview) -> None:
         """Keep text that is ahead of a gap; under memory pressure it is left to be sent again."""
+        pieces = max(MIN_PIECES, self.limit // BYTES_A_PIECE)
         if self.reassembly is None:
-            self.reassembly = Reassembly(max(MIN_PIECES, self.limit // BYTES_A_PIECE))
+            self.reassembly = Reassembly(pieces)
         held = self.reassembly
+        held.max_pieces = pieces  # the limit may have grown since
         overlap = held.ranges.containing(seq)
         if overlap is not None and self.duplicate is None:
             # RFC 2883 §4-b, -d, -e: the part that was there already; the block around it comes second
@@ -225,8 +232,9 @@ class Receiver:
         RFC 7323 §2.3-b: shifted right. §2.4-a: rounded up, for rounding down would show the peer an edge that moves back.
         """
         rcv_nxt = self.rcv_nxt
-        edge = rcv_nxt + self._memory.share(self.limit) - self.queue.size
-        if edge - self.edge >= min(self.limit >> 1, self.mss):  # MUST-39
+        buffer = self._memory.share(self.limit)
+        edge = rcv_nxt + buffer - self.queue.size
+        if edge - self.edge >= min(buffer >> 1, self.mss):  # MUST-39
             self.edge = edge
         scale = self.scale
         field = (self.edge - rcv_nxt + (1 << scale) - 1) >> scale
@@ -264,10 +272,11 @@ class Receiver:
             self._consumed = 0
         if self.finished:
             return False
-        gain = self.rcv_nxt + self._memory.share(self.limit) - self.queue.size - self.edge
+        buffer = self._memory.share(self.limit)
+        gain = self.rcv_nxt + buffer - self.queue.size - self.edge
         if self.edge - self.rcv_nxt < 2 * self.mss:
-            return gain >= min(self.limit >> 1, self.mss)
-        return gain >= max(self.limit >> 2, self.mss)
+            return gain >= min(buffer >> 1, self.mss)
+        return gain >= max(buffer >> 2, self.mss)
 
     def clear(self) -> None:
         """Let go of all that is held."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from usernat.stack.l4.tcp.flight import Flight
 from usernat.stack.l4.tcp.newreno_recovery import NewRenoRecovery
 from usernat.stack.l4.tcp.sack_recovery import SackRecovery
+from usernat.stack.l4.tcp.scoreboard import DUP_THRESH
 from usernat.stack.l4.tcp.send_queue import SendQueue
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from usernat.stack.rangeset import Range
 
 MAX_EXPECTED_SAMPLES = 64
+BURSTS = (
+    DUP_THRESH + 1
+)  # what the device cuts is lost as a whole: a window goes in so many parts that the others show it
 
 
 class Sender:
@@ -111,7 +115,7 @@ class Sender:
         """
         if self.snd_una == self.iss:
             return self.snd_nxt  # the peer's window begins behind our SYN
-        return max(self.snd_una, min(self.snd_nxt, self.snd_una + self.snd_wnd))
+        return min(self.snd_nxt, self.snd_una + self.snd_wnd)
 
     # -- what arrives -------------------------------------------------------------------------------------------------
 
@@ -126,11 +130,7 @@ class Sender:
         self.snd_una = ack
         self.timeouts = 0
         self._memory.used -= self.queue.release(ack)
-        measured = self.flight.acknowledged(ack, now)
-        if measured is None:
-            measured = (
-                echo_us  # the echo tells a retransmission from its original (RFC 6298 §3-a, RFC 7323 §4)
-            )
+        measured = self.flight.acknowledged(ack, now, echo_us)
         if measured is not None:
             # RFC 7323 appendix G: one ACK for two segments gives FlightSize / (2 * SMSS) samples a round trip
             self.rtt.sample(measured, min(max(1, in_flight // (2 * self.smss)), MAX_EXPECTED_SAMPLES))
@@ -220,7 +220,7 @@ class Sender:
             self.cwnd_limited = False
             return (start, start + 1) if self.fin_queued and available == 0 and window > 0 else None
         self.cwnd_limited = room < window and room - available < mss
-        size = min(available, window, room, largest)
+        size = min(available, window, room, max(mss, min(largest, self.cc.cwnd // BURSTS)))
         if size <= 0:
             return None
         if size < available or size > mss:

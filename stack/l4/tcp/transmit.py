@@ -76,7 +76,8 @@ def _send_text(c: Connection, now: int, budget: int) -> int:
     while emitted < budget:
         sack = sack_option(c)
         room = mss - len(sack)
-        planned = snd.next_range(room, largest if not sack else room)
+        # a device would put the same urgent pointer, and no SACK option, on all segments that it cuts
+        planned = snd.next_range(room, largest if not sack and snd.urgent <= snd.snd_nxt else room)
         if planned is None:
             return emitted
         _send_range(c, *planned, now, room, sack)

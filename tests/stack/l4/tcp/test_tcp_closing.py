@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.stack.l4.tcp.peer import Peer
 from tests.stack.l4.tcp.segments import MINUTE, MS, SECOND
 from tests.stack.l4.tcp.states import (
     STATES,
@@ -68,9 +69,21 @@ def test_simultaneous_close() -> None:
     peer.assert_state(State.CLOSING)
     peer.sends("A", ack=2)
     peer.assert_state(State.TIME_WAIT)
-    peer.wait(peer.now + TIME_WAIT_US)
-    peer.drain()
+    peer.silence(until=peer.now + TIME_WAIT_US)  # their FIN has been acknowledged before
     peer.assert_nothing_held()
+
+
+def test_their_fin_and_the_ack_of_ours_in_one_batch() -> None:
+    """RFC 9293 MUST-58: one ACK, in whichever order they come; a peer that is gone with it would answer a second one with RST."""
+    for first, second in ((("A", 2), ("FA", 2)), (("FA", 1), ("A", 2))):
+        peer = in_established()
+        peer.conn.shutdown()
+        peer.expects("FA")
+        peer.sends(first[0], ack=first[1], flush=False)
+        peer.sends(second[0], ack=second[1], flush=False)
+        peer.expects("A", seq=2, ack=2)
+        peer.assert_state(State.TIME_WAIT)
+        peer.silence(until=peer.now + 10 * SECOND)
 
 
 def test_fin_rides_on_the_last_text() -> None:
@@ -79,6 +92,17 @@ def test_fin_rides_on_the_last_text() -> None:
     peer.conn.shutdown()
     peer.expects("FPA", seq=1, data=b"last words")
     peer.silence(until=100 * MS)
+
+
+def test_fin_waits_where_the_text_fills_the_window() -> None:
+    """RFC 9293 3.4: the FIN occupies a number, which must lie in the window like any other."""
+    peer = Peer().connected(window=100)
+    peer.conn.send(bytes(100))
+    peer.conn.shutdown()
+    peer.expects("PA", data=bytes(100))
+    peer.silence()
+    peer.sends("A", window=100)
+    peer.expects("FA", seq=101)
 
 
 def test_fin_alone_carries_no_push() -> None:
@@ -134,6 +158,18 @@ def test_bytes_after_close_reset() -> None:
     peer.expects("RA")
     assert peer.count("text_after_close") == 1
     peer.assert_nothing_held()
+
+
+def test_old_bytes_with_a_fin_after_close_do_not_reset() -> None:
+    """RFC 9293 SHLD-3 is about data that is lost; this has been read."""
+    peer = in_established()
+    peer.sends("A", data=b"bye")
+    assert peer.conn.recv(10) == b"bye"
+    peer.conn.close()
+    peer.expects("FA", ack=4)
+    peer.sends("FA", seq=1, ack=2, data=b"bye")
+    peer.expects("A", seq=2, ack=5)
+    peer.assert_state(State.TIME_WAIT)
 
 
 def test_bytes_after_shutdown_are_read() -> None:

@@ -79,20 +79,44 @@ class TestRoundTripTime:
         flight.sent(0, 10, 100)
         flight.sent(10, 20, 200)
         flight.sent(20, 30, 300)
-        assert flight.acknowledged(15, 1000) == 800
-        assert flight.acknowledged(20, 1000) == 800
+        assert flight.acknowledged(15, 1000, None) == 800
+        assert flight.acknowledged(20, 1000, 7) == 800, "measured better than by the echo's clock"
         flight.resent(20, 25, 900)
         flight.sent(30, 40, 950)
-        assert flight.acknowledged(40, 1000) is None
+        assert flight.acknowledged(40, 1000, None) is None
         assert len(flight) == 0
-        assert flight.acknowledged(40, 1000) is None
+        assert flight.acknowledged(40, 1000, 100) is None
+
+    @pytest.mark.parametrize(("echo_us", "sample"), [(5000, 5000), (6000, 6000), (6999, 6999), (7000, None)])
+    def test_echo_of_what_was_sent_again(self, echo_us: int, sample: int | None) -> None:
+        """An echo older than the first retransmission among what is acknowledged, by a tick of the clock, measures a time-out."""
+        flight = Flight()
+        flight.sent(0, 10, 0)
+        flight.sent(10, 20, 1)
+        flight.sent(20, 30, 2)
+        flight.resent(0, 10, 200_000)
+        flight.resent(10, 20, 204_000)
+        assert flight.acknowledged(30, 206_000, echo_us) == sample
+
+    @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(0, 80), st.integers(1, 30))
+    def test_flight_marks_what_was_sent_again(self, sizes: list[int], start: int, size: int) -> None:
+        flight, at = Flight(), 0
+        for number in sizes:
+            flight.sent(at, at + number, 0)
+            at += number
+        flight.resent(start, start + size, 5)
+        at = 0
+        for number in sizes:
+            again = at < start + size and start < at + number
+            at += number
+            assert flight.acknowledged(at, 10, None) == (None if again else 10)
 
     def test_flight_is_bounded(self) -> None:
         flight = Flight()
         for start in range(10_000):
             flight.sent(start, start + 1, start)
         assert len(flight) == MAX_RECORDS
-        assert flight.acknowledged(10_000, 20_000) is None
+        assert flight.acknowledged(10_000, 20_000, None) is None
 
 
 class TestCongestion:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.stack.l4.tcp.peer import Peer
-from tests.stack.l4.tcp.segments import mss
+from tests.stack.l4.tcp.segments import LINUX_SYN, SACK_PERMITTED, SECOND, mss
 from tests.stack.l4.tcp.states import in_established, in_syn_sent
+from tests.stack.packets import GUEST
 from usernat.stack.l4.tcp.state import State, TcpError
 
 
@@ -81,3 +82,23 @@ def test_path_mtu() -> None:
     assert peer.conn.snd.cc.ssthresh >= 1 << 30
     peer.sends("A", ack=1 + sum(len(seg.data) for seg in again))
     peer.drain()
+
+
+@pytest.mark.parametrize("options", [LINUX_SYN, mss(1460) + SACK_PERMITTED])
+def test_narrowest_path_with_much_to_sack(options: bytes) -> None:
+    """RFC 2018 4-e: as many blocks as fit, into the datagram and beside text; with all of them nothing could leave."""
+    peer = Peer().connected(options=options)
+    peer.conn.send(bytes(300))
+    peer.drain()
+    peer.icmp(3, 4, peer.quote(1), mtu=68, source=GUEST)
+    peer.drain()
+    for seq in (101, 201, 301):
+        peer.sends("A", seq=seq, data=b"x" * 50)
+        assert 5 in peer.expects("A").options
+    peer.wait(peer.now + 2 * SECOND)
+    segments = peer.drain()
+    assert segments
+    for seg in segments:
+        assert seg.data
+        assert 40 + len(seg.option_bytes) + len(seg.data) <= 68
+    assert peer.rig.count("ipv4_output.too_big") == 0

@@ -186,6 +186,21 @@ def test_backlog() -> None:
     peer.expects("SA")
 
 
+def test_backlog_full_when_the_handshake_is_complete() -> None:
+    """One RST, whatever else the segment brings, and nobody is told."""
+    peer = Peer().listens(backlog=1)
+    other = Peer(rig=peer.rig, port=41001)
+    other.listener = peer.listener
+    peer.calls()
+    other.calls()
+    peer.sends("A")
+    other.sends("FA", data=b"too late")
+    other.expects("RA", seq=1)
+    other.silence()
+    assert peer.layer.memory.used == 0
+    assert peer.listener.accept() is peer.conn
+
+
 def test_close_of_a_listener() -> None:
     """RFC 9293 §3.10.4: the queue is reset; what was accepted lives on; handshakes in progress end."""
     peer = in_established()

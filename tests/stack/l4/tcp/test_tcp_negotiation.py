@@ -267,6 +267,7 @@ def test_c18_urgent_is_in_band(pointer: int) -> None:
     assert peer.conn.urgent_remaining == max(0, pointer - 5)
     peer.sends("UA", data=b"more", urgent=1)
     assert peer.conn.recv(100) == b"more"
+    assert peer.conn.urgent_remaining == max(0, pointer - 9), "the pointer never moves back"
 
 
 def test_c18_urgent_during_connect() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.stack.l4.tcp.peer import Peer
-from tests.stack.l4.tcp.segments import MINUTE
+from tests.stack.l4.tcp.segments import MINUTE, mss, scale
 from tests.stack.l4.tcp.states import (
     STATES,
     in_syn_received,
@@ -68,6 +68,18 @@ def test_simultaneous_open_ends_by_a_plain_ack_too() -> None:
     peer.expects("SA")
     peer.sends("A", ack=1)
     peer.assert_state(State.ESTABLISHED)
+
+
+def test_simultaneous_open_takes_no_scaled_window_from_a_syn() -> None:
+    """RFC 7323 2.2-c: SYN,ACKs included."""
+    peer = Peer().is_called()
+    peer.sends("S", options=mss(1460) + scale(7), window=1000)
+    peer.expects("SA")
+    peer.sends("SA", seq=0, options=mss(1460) + scale(7), window=1000)
+    peer.assert_state(State.ESTABLISHED)
+    assert peer.conn.snd.snd_wnd == 1000
+    peer.sends("A", window=1000)
+    assert peer.conn.snd.snd_wnd == 1000 << 7
 
 
 def test_syn_received_reached_actively_remembers_it() -> None:

@@ -184,6 +184,19 @@ def test_no_sack_unless_permitted() -> None:
     assert 5 not in peer.expects("A").options
 
 
+def test_time_stamp_of_the_segment_that_is_acknowledged_is_echoed() -> None:
+    """RFC 7323 4.3-a: TS.Recent moves on with Last.ACK.sent, and not for text ahead of a gap."""
+    peer = Peer().connected(options=mss(1460) + SACK_PERMITTED + stamps(1000))
+    for tsval in (1100, 1200):
+        peer.tsval = tsval
+        peer.sends("A", data=b"x" * 1448)
+        peer.sends("A", data=b"x" * 1448)
+        assert peer.drain()[-1].tsecr == tsval
+    peer.tsval = 1300
+    peer.sends("A", seq=9000, data=b"x")
+    assert peer.expects("A").tsecr == 1200
+
+
 def test_dsack() -> None:
     """RFC 2883 4-a, 4-b, 4-c, 4-d, 4-e."""
     peer = sack_peer()
@@ -283,6 +296,67 @@ def test_memory_pressure_closes_windows_but_no_edge_moves_back() -> None:
     assert peer.layer.memory.used <= 100_000
     peer.conn.abort()
     assert peer.layer.memory.used == 0
+
+
+def test_windows_offered_in_better_times_do_not_overrun_the_budget() -> None:
+    """C60: at most the floor, and a segment, beyond the limit for each connection; what was left comes again."""
+    first = Peer(memory=100_000, receive_buffer=65535).connected()
+    peers = [first]
+    for port in range(41001, 41008):
+        peer = Peer(rig=first.rig, port=port)
+        peer.listener = first.listener
+        peers.append(peer.connected())
+    for _ in range(44):
+        for peer in peers:
+            peer.sends("A", seq=peer.conn.rcv.rcv_nxt - peer.irs, data=b"x" * 1460)
+            peer.drain()
+    assert 100_000 <= first.layer.memory.used < 100_000 + 8 * (8192 + 1460)
+    assert all(peer.conn.readable >= 8192 for peer in peers), "each has its floor"
+    late = Peer(rig=first.rig, port=41008)
+    late.listener = first.listener
+    late.sends("S")
+    assert late.expects("SA").window == 8192, "new calls begin with no more"
+    late.ack = 1
+    for _ in range(6):
+        late.sends("A", data=b"z" * 1460)
+    assert late.drain()[-1].ack == 8193, "and get that"
+    for peer in peers[1:]:
+        peer.conn.recv(1 << 20)
+    first.sends("A", seq=first.conn.rcv.rcv_nxt - first.irs, data=b"y" * 1460)
+    assert first.conn.recv(1 << 20)[-1:] == b"y"
+
+
+def test_memory_pressure_with_large_segments() -> None:
+    """RFC 9293 MUST-39 speaks of the buffer as it is: with an MSS above the floor the window must open all the same."""
+    peer = Peer(mtu=65520, memory=200_000, receive_buffer=65535).connected(options=mss(65480))
+    peer.sends("A", data=b"x" * 60000)
+    peer.sends("A", data=b"x" * 5535)
+    assert peer.drain()[-1].window == 0
+    peer.layer.memory.used += 195_000  # somebody else's
+    peer.conn.recv(65535)
+    assert peer.expects("A").window == 8192
+
+
+def test_creeping_with_single_bytes_ends() -> None:
+    """RFC 7323 2.4-a: rounding the window up moves its edge with each octet; a quarter beyond the limit is the end of it."""
+    rcv = Receiver(MemoryBudget(1 << 20), 1460, 1 << 20, 2000)
+    rcv.start(0)
+    taken = 0
+    while rcv.take(rcv.rcv_nxt, memoryview(b"x")):
+        taken += 1
+        rcv.window_field()
+    assert 2000 < taken <= 2500 + 32
+
+
+def test_more_pieces_are_held_once_the_window_has_grown() -> None:
+    peer = sack_peer()
+    peer.sends("A", seq=101, data=b"x")
+    held = peer.conn.rcv.reassembly
+    assert held is not None
+    assert held.max_pieces == 65535 // 512
+    peer.conn.rcv.limit = 1 << 20
+    peer.sends("A", seq=103, data=b"x")
+    assert held.max_pieces == 2048
 
 
 def test_tiny_out_of_order_segments_are_bounded() -> None:

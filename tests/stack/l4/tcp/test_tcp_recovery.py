@@ -275,6 +275,26 @@ def test_timestamps_resolve_the_ambiguity() -> None:
     assert peer.conn.snd.rtt.rto_us < 2 * RTO
 
 
+def test_lost_ack_does_not_pass_for_a_long_round_trip() -> None:
+    """RFC 6298 3-a: the answer to a retransmission that came twice echoes the original, from before our time-out.
+
+    Were that measured, each lost ACK of a last segment would make the next time-out longer.
+    """
+    peer = Peer().connected(options=LINUX_SYN)
+    for number in range(1, 9, 2):
+        peer.conn.send(b"x")
+        peer.expects("PA", seq=number)
+        peer.sends("A", at=peer.now + 1 * MS)
+        assert peer.conn.snd.rtt.rto_us == RTO
+        peer.conn.send(b"y")
+        original = peer.expects("PA", seq=number + 1)
+        peer.wait(peer.now + RTO)
+        peer.expects("PA", seq=number + 1)
+        peer.tsecr = original.tsval
+        peer.sends("A", at=peer.now + 1 * MS)
+        assert peer.conn.snd.rtt.rto_us == 2 * RTO, "stays backed off until something is measured"
+
+
 def test_restart_after_idle() -> None:
     """RFC 5681 4.1-a, RFC 6928 2-f."""
     peer = sender(sack=False, extra=0, segments=30)

@@ -35,6 +35,18 @@ def test_nagle() -> None:
     peer.expects("PA", data=b"bc")
 
 
+def test_nagle_holds_the_rest_of_a_super_segment() -> None:
+    """RFC 9293 SHLD-7, MUST-17; cwnd, which is not what holds it back, does not grow (RFC 5681 3-a)."""
+    peer = Peer(tx_checksum=True, tx_segmentation=65535).connected(options=mss(1460))
+    cwnd = peer.conn.snd.cc.cwnd
+    peer.conn.send(bytes(3000))
+    peer.expects("A", data=bytes(2920))
+    peer.silence()
+    peer.sends("A", ack=2921)
+    assert peer.conn.snd.cc.cwnd == cwnd
+    peer.expects("PA", data=bytes(80))
+
+
 def test_nagle_lets_full_segments_go() -> None:
     peer = in_established()
     peer.conn.send(b"a")
@@ -96,6 +108,18 @@ def test_old_segments_do_not_change_the_window() -> None:
     peer.sends("A", data=b"x", window=3000)
     peer.sends("A", seq=1, window=10)
     assert peer.conn.snd.snd_wnd == 3000
+
+
+def test_window_of_a_segment_that_fills_a_gap() -> None:
+    """RFC 9293 3.10.7.4-k: its SEQ is old, but what moves SND.UNA is news; SND.WL1 stays at the highest SEQ all the same."""
+    peer = in_established()
+    peer.conn.send(bytes(3000))
+    peer.drain()
+    peer.sends("A", seq=51, ack=1, data=b"x" * 50, window=5000)
+    peer.sends("A", seq=1, ack=1461, data=b"x" * 50, window=2000)
+    assert peer.conn.snd.snd_wnd == 2000
+    peer.sends("A", seq=40, ack=1461, data=b"x" * 90, window=9000)
+    assert peer.conn.snd.snd_wnd == 2000, "older than one that was heeded"
 
 
 def test_zero_window_probes() -> None:
@@ -250,6 +274,8 @@ def test_send_room() -> None:
     peer.sends("A", ack=537)
     assert peer.ready() == [peer.conn], "half of the buffer is free again"
     assert peer.conn.send_room == 536
+    peer.sends("A", ack=600)
+    assert peer.ready() == [], "that is no news"
     peer.sends("A", ack=1001)
     assert peer.ready() == [peer.conn], "and when all is acknowledged"
     peer.conn.shutdown()
@@ -298,7 +324,21 @@ def test_super_segments(segmentation: int) -> None:
         assert len(seg.data) % 1448 == 0
         assert seg.gso_size == (1448 if len(seg.data) > 1448 else 0)
     if segmentation == 65535:
-        assert len(segments) == 1
+        # RFC 6675 §4-a: the loss of one of four shows by the other three
+        assert [len(seg.data) for seg in segments] == [14480] * 4 + [1448]
+
+
+def test_urgent_data_leaves_in_single_segments() -> None:
+    """RFC 9293 MUST-62: a device would put one and the same urgent pointer on all segments that it cuts."""
+    peer = Peer(tx_checksum=True, tx_segmentation=65535).connected(options=mss(1460))
+    assert peer.conn.send(bytes(3000), urgent=True) == 3000
+    peer.conn.send(bytes(5840))
+    for seg in peer.drain():
+        if "U" in seg.flags:
+            assert len(seg.data) <= 1460
+            assert seg.seq + seg.urgent == 3001
+        else:
+            assert seg.seq >= 3001
 
 
 def test_transmit_budget() -> None:

@@ -83,10 +83,23 @@ def test_user_timeout() -> None:
     assert peer.ready() == [peer.conn]
     peer.wait(100 * SECOND - 1)
     peer.assert_state(State.ESTABLISHED)
+    assert peer.ready() == [], "reported once"
     peer.wait(100 * SECOND)
     assert peer.conn.error is TcpError.TIMED_OUT
     peer.drain()
     peer.assert_nothing_held()
+
+
+def test_answers_without_progress_do_not_put_off_the_user_timeout() -> None:
+    """RFC 9293 §3.8.3 R2: MUST-37 excuses a closed window, not a peer that repeats an old ACK with an open one."""
+    peer = in_established(user_timeout_us=100 * SECOND)
+    peer.conn.send(b"x")
+    for number in range(1, 10):
+        peer.sends("A", ack=1, at=number * 10 * SECOND)
+    peer.wait(100 * SECOND - 1)
+    peer.assert_state(State.ESTABLISHED)
+    peer.wait(100 * SECOND)
+    assert peer.conn.error is TcpError.TIMED_OUT
 
 
 def test_user_timeout_per_connection() -> None:

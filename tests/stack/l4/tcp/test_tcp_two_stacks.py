@@ -171,7 +171,7 @@ def test_quiet_cable(size: int) -> None:
 
 
 def test_offload_carries_more() -> None:
-    pair = Pair(Random(1).randbytes(3_000_000), b"", offload=True)
+    pair = Pair(Random(1).randbytes(8_000_000), b"", offload=True)
     pair.run()
     assert max(len(frame) for frame in pair.wire.frames(to_b=True)) > 30_000
 
