@@ -30,6 +30,7 @@ _IP_RECVTTL: int | None = 12 if _LINUX else None
 _IP_MTU_DISCOVER: int | None = 10 if _LINUX else None
 _PMTUDISC_DONT = 0
 _PMTUDISC_DO = 2
+_HAS_ANCILLARY = hasattr(socket.socket, "recvmsg")  # not on Windows: the TTL is the default one there
 _MSG_ERRQUEUE = 0x2000
 _ORIGIN_LOCAL = 1
 _ORIGIN_ICMP = 2
@@ -160,7 +161,10 @@ class _Datagrams:
 
     def _take(self) -> tuple[bytes, int, int, int] | None:
         try:
-            data, ancillary, _flags, peer = self._socket.recvmsg(MAX_DATAGRAM, _ANCILLARY_BYTES)
+            if _HAS_ANCILLARY:
+                data, ancillary, _flags, peer = self._socket.recvmsg(MAX_DATAGRAM, _ANCILLARY_BYTES)
+            else:
+                (data, peer), ancillary = self._socket.recvfrom(MAX_DATAGRAM), []
         except BlockingIOError:
             return None
         ttl = DEFAULT_TTL

@@ -39,6 +39,7 @@ READ = 64 * 1024  # the same; larger ones cost more for their memory than they s
 READS_AN_EVENT = 8  # of one flow, before others have their turn
 MIN_ROOM = 4096  # bytes of send room below which reading is not worth a system call; a queue has 8192 even when memory is short
 MAX_VIEWS = 512  # of one sendmsg; POSIX lets a system have as few as 16, those that exist have 1024
+SCATTERS = hasattr(socket.socket, "sendmsg")  # Windows has no such call
 _READING, _WRITING = 1, 2
 _STATES = {  # by (guest to host has ended, host to guest has ended)
     (False, False): "open",
@@ -148,6 +149,7 @@ class TcpFlow:
         nat.counters.connected += 1
         self._connection = incoming.accept()
         self._connection.owner = self
+        self._connection.nodelay = True  # the host's peer has done its Nagle: a second one only holds tails back
         self._incoming = None
         self._last = now
         self._interest = _READING
@@ -178,7 +180,7 @@ class TcpFlow:
         try:
             while connection.readable:
                 views = connection.peek(WRITE)
-                sent = sock.send(views[0]) if len(views) == 1 else sock.sendmsg(views[:MAX_VIEWS])
+                sent = sock.sendmsg(views[:MAX_VIEWS]) if SCATTERS and len(views) > 1 else sock.send(views[0])
                 connection.consume(sent)
             if connection.at_eof and not self._up_done:
                 self._up_done = True

@@ -56,6 +56,8 @@ class Config:
             raise ConfigError(f"dns must be a sequence of resolvers, not the text {self.dns!r}")
         object.__setattr__(self, "subnet", parse_subnet(self.subnet))
         object.__setattr__(self, "dns", tuple(parse_resolver(resolver) for resolver in self.dns))
+        if self.capture == "":
+            raise ConfigError("capture must name a file")
         if self.capture is not None:
             object.__setattr__(self, "capture", Path(self.capture))
 

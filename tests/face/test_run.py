@@ -94,7 +94,12 @@ def test_the_exit_status_is_the_commands(script: str, status: int) -> None:
 
 @pytest.mark.parametrize(
     ("what", "status", "reason"),
-    [("/no/such/command", 127, "command not found"), ("/etc/passwd", 126, "Permission denied")],
+    [
+        ("/no/such/command", 127, "command not found"),
+        ("/etc/passwd", 126, "Permission denied"),
+        ("/tmp", 126, "Permission denied"),
+        ("", 127, "command not found"),
+    ],
 )
 def test_a_command_that_cannot_be_executed(what: str, status: int, reason: str) -> None:
     done = run("--", what)
@@ -453,3 +458,20 @@ def test_a_machine_that_allows_no_namespaces_is_told_in_one_line_with_status_125
         "usernat: cannot make the guest: cannot make user, network and mount namespaces: "
     )
     assert done.stderr.count("\n") == 1
+
+
+def test_the_end_of_the_terminal_reaches_the_command(tmp_path: Path) -> None:
+    """The kernel tells the leader of the session alone, which is us where a terminal was opened for us."""
+    near, far = os.openpty()
+    said = tmp_path / "said"
+    script = f'trap "echo hup > {said}; exit 3" HUP; echo ready; while :; do sleep 0.05; done'
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *command("--", "sh", "-c", script)],
+        stdin=far, stdout=far, stderr=far, env=environment(),
+    )  # fmt: skip
+    os.close(far)
+    while b"ready" not in os.read(near, 100):
+        pass
+    os.close(near)
+    assert process.wait(10) == 3
+    assert said.read_text() == "hup\n"

@@ -87,6 +87,34 @@ def test_tcp() -> None:
         ping_through(socket.create_connection((host, int(port))))
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_c58_no_guest_reaches_the_port_where_the_next_guest_is_awaited(address: str) -> None:
+    """Not by the gateway's address, nor by the host's own; other ports of the host stay open."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        serving("--host-loopback", "--qemu", f"tcp:{address}:0") as process,
+    ):
+        port = int(said(process).rpartition(":")[2])
+        with Guest(QemuLink(socket.create_connection(("127.0.0.1", port)))) as guest:
+            guest.dhcp()
+            for reached_by in ["10.0.2.2", *own_addresses()]:
+                with pytest.raises(OSError, match="refused"):
+                    guest.connect(reached_by, port, timeout=5)
+            guest.connect("10.0.2.2", other.getsockname()[1]).close()
+        said(process)
+        ping_through(socket.create_connection(("127.0.0.1", port)))
+
+
+def own_addresses() -> list[str]:
+    """The host's addresses other than loopback, as far as its name and its routes tell."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # a datagram socket's connect sends nothing
+        except OSError:
+            return []
+        return [probe.getsockname()[0]]
+
+
 def test_c57_a_guest_that_breaks_the_framing_is_told_in_one_line_and_the_next_is_served(
     tmp_path: Path,
 ) -> None:

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,7 @@ from usernat.guest import Guest
 from usernat.links.memory import memory_pair
 from usernat.links.wrapper import LinkWrapper
 from usernat.policy import FlowRequest, Verdict
+from usernat.stack.addr import parse_ip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -461,3 +463,20 @@ def test_a_bug_after_the_task_was_cancelled_is_still_told() -> None:
         theirs.close()
 
     asyncio.run(main())
+
+
+def test_c59_two_gateways_alike_number_nothing_alike() -> None:
+    """RFC 6528: the same SYN of the same guest, at two instances of the same configuration."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        first, second = (first_number(server.getsockname()[1]) for _ in range(2))
+    assert min((first - second) % (1 << 32), (second - first) % (1 << 32)) > 1 << 20
+
+
+def first_number(port: int) -> int:
+    """The ISN of a gateway's answer to one and the same SYN."""
+    ours, theirs = memory_pair()
+    guest = Guest(theirs, rng=Random(1), mac=b"\x02\0\0\0\0\x15", address=("10.0.2.15", 24, "10.0.2.2"))
+    with UserNat(loopback(), ours), guest:
+        connection = guest.interface.tcp.connect(parse_ip("10.0.2.2"), port)
+        assert guest.run_until(lambda: connection.established, 5)
+        return connection.rcv.irs

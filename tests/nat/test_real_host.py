@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.nat.kit import GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC, SERVER
+from usernat.nat import host_datagram, tcp_flow
 from usernat.nat.config import GatewayConfig
 from usernat.nat.gateway import Gateway
 from usernat.nat.host import HostSockets
@@ -295,6 +296,28 @@ def test_c47_udp_of_every_size_and_a_closed_port(lab: RealLab) -> None:
     lab.until(lambda: bool(sock.errors))
     error = sock.errors.popleft()
     assert (error.type, error.code, error.source, error.dst) == (3, 3, GATEWAY, GATEWAY)
+
+
+def test_a_platform_without_sendmsg_and_recvmsg(
+    lab: RealLab, serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_flow, "SCATTERS", False)
+    monkeypatch.setattr(host_datagram, "_HAS_ANCILLARY", False)
+    monkeypatch.setattr(host_datagram, "_IP_RECVERR", None)
+    data = Random(1).randbytes(3_000_000)
+    assert exchange(lab, connected(lab, serving(echo)), data) == data
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(PATIENCE_S)
+        sock = lab.guest.udp.bind(GUEST, 5000)
+        sock.send(b"question", GATEWAY, peer.getsockname()[1])
+        lab.until(lambda: lab.gateway.counters()["nat.udp.forwarded"] == 1)
+        question, source = peer.recvfrom(100)
+        peer.sendto(b"answer to " + question, source)
+        lab.until(lambda: len(sock.inbox) > 0)
+        reply = sock.recv()
+        assert reply is not None
+        assert bytes(reply.data) == b"answer to question"
 
 
 def test_c60_out_of_descriptors_the_loop_goes_on(serving: Any) -> None:

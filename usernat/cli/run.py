@@ -1,11 +1,13 @@
 """`usernat run`: a command in namespaces of its own, whose only way out is the gateway.
 
 The main thread waits for signals, and for the guest's end, which is one too; the gateway has a thread of its own. A signal from the terminal
-has reached the command already, which is in the same foreground process group; one that somebody sent to this process is passed on.
+has reached the command already, which is in the same foreground process group; one that somebody sent to this process is passed on. So is
+the end of the terminal itself, of which the kernel tells the leader of the session alone.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any
@@ -77,7 +79,13 @@ def _wait(guest: Any, watched: set[signal.Signals]) -> int:
     """The guest's exit status; until then, pass signals on."""
     while (status := guest.poll()) is None:
         arrived = signal.sigwaitinfo(watched)
-        # si_code is above 0 where the kernel speaks for the terminal, 0 or below where a process sent it (sigaction(2)).
-        if arrived.si_signo != signal.SIGCHLD and arrived.si_code <= 0:
+        if arrived.si_signo != signal.SIGCHLD and not _command_has(arrived):
             guest.send_signal(arrived.si_signo)
     return int(status)
+
+
+def _command_has(arrived: signal.struct_siginfo) -> bool:
+    """Whether the command has been sent the same signal: by the terminal, to the whole foreground group."""
+    # si_code is above 0 where the kernel speaks for the terminal, 0 or below where a process sent it (sigaction(2)).
+    of_the_session = arrived.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
+    return arrived.si_code > 0 and not of_the_session

@@ -12,6 +12,7 @@ import click
 import usernat
 from usernat.cli.descriptors import raise_descriptor_limit
 from usernat.cli.options import gateway_options, make_config
+from usernat.cli.own_door import policy_for
 from usernat.cli.report import show_counters
 from usernat.links.capture import CaptureLink, PcapFile
 from usernat.links.listener import Endpoint, GuestListener
@@ -60,7 +61,8 @@ def _serve_guest(listener: GuestListener, config: Config, capture: PcapFile | No
     """Wait for one guest and serve it until it leaves."""
     link = listener.accept(config.mtu)
     tapped = link if capture is None else CaptureLink(link, capture, owns=False)
-    nat = usernat.UserNat(replace(config, capture=None), tapped)
+    policy = policy_for(config, listener.endpoint)
+    nat = usernat.UserNat(replace(config, capture=None), tapped, policy=policy)
     try:
         nat.serve_forever()
     finally:

@@ -77,11 +77,14 @@ def _start(command: list[str], blocked: list[int]) -> int:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
+        if not command[0]:
+            raise FileNotFoundError  # as a shell has it; exec itself calls it a wrong argument
         os.execvp(command[0], command)  # noqa: S606 - running the user's command, without a shell, is the purpose
     except FileNotFoundError:
         _refuse(command[0], "command not found", EXIT_NOT_FOUND)
     except (OSError, ValueError) as error:
-        if isinstance(error, PermissionError) and shutil.which(command[0], os.F_OK) is None:
+        named_in_path = "/" not in command[0]
+        if isinstance(error, PermissionError) and named_in_path and shutil.which(command[0], os.F_OK) is None:
             _refuse(
                 command[0], "command not found", EXIT_NOT_FOUND
             )  # it was a folder of PATH that forbade a look
