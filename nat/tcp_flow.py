@@ -149,7 +149,7 @@ class TcpFlow:
         nat.counters.connected += 1
         self._connection = incoming.accept()
         self._connection.owner = self
-        self._connection.nodelay = True  # the host's peer has done its Nagle: a second one only holds tails back
+        self._connection.nodelay = True  # the host's peer has done its Nagle; a second one holds tails back
         self._incoming = None
         self._last = now
         self._interest = _READING

@@ -54,6 +54,19 @@ def test_c05_data_with_a_fin_reaches_the_host_before_its_end() -> None:
     )
 
 
+def test_what_the_host_has_sent_does_not_wait_for_the_guests_acknowledgement() -> None:
+    """The peer has done its Nagle; a second one would hold every other short write for the guest's delayed ACK."""
+    lab = Lab()
+    peers = listening(lab, Echo)
+    connection = connect(lab)
+    lab.wire.delay_us = SECOND  # no acknowledgement comes in time
+    for piece in (b"one", b"two", b"three"):
+        peers[0].stream.push(piece)
+        lab.run(5 * MS)
+    lab.run(SECOND)
+    assert connection.recv(100) == b"onetwothree"
+
+
 def test_c06_the_guest_shuts_down_writing_and_the_host_answers_a_megabyte_later() -> None:
     lab = Lab()
     listening(lab, AnswersAtEof, b"r" * 1_000_000)

@@ -17,5 +17,7 @@ def show_counters(counters: dict[str, int], title: str) -> None:
     table.add_column()
     happened = sorted((name, value) for name, value in counters.items() if value)
     for layer, items in groupby(happened, key=lambda item: item[0].partition(".")[0]):
-        table.add_row(layer, ", ".join(f"{name.partition('.')[2]}\N{NO-BREAK SPACE}{value:,}" for name, value in items))
+        table.add_row(
+            layer, ", ".join(f"{name.partition('.')[2]}\N{NO-BREAK SPACE}{value:,}" for name, value in items)
+        )
     console.print(table)
