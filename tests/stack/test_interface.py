@@ -29,6 +29,7 @@ from tests.stack.packets import (
     udp,
 )
 from tests.stack.rig import SECOND, Rig
+from usernat.fuzz.strategies import tcp as tcp_strategies
 from usernat.stack.addr import LIMITED_BROADCAST, MAC_ZERO
 from usernat.stack.device import Capabilities
 from usernat.stack.interface import Interface
@@ -180,6 +181,17 @@ def test_control_goes_first_and_the_others_take_turns() -> None:
     ]
     # The transparent UDP socket does not exist here, so port 99 draws an error; the echo reply precedes it.
     assert sent == [(ICMP, 0), (ICMP, 3)] + [(UDP, None), (ICMP, 8)] * 5
+
+
+@pytest.mark.parametrize("neighbour", [GUEST, GUEST + 84])
+def test_c45_a_gateway_resets_nothing_in_the_name_of_a_neighbour(neighbour: int) -> None:
+    """Found by the gateway machine: the sender's own subnet answers for itself, if anybody there does."""
+    rig = Rig(any_ip=True)
+    rig.receive(tcp_strategies.packet(GUEST, neighbour, 0x10, 5, 6))
+    assert rig.silent()
+    assert rig.interface.tcp.counters.for_neighbour == 1
+    rig.receive(tcp_strategies.packet(GUEST, 0xCB007107, 0x10, 5, 6))
+    assert [datagram.src for datagram in rig.sent()] == [0xCB007107]
 
 
 def test_tcp_is_not_starved_by_datagrams_nor_they_by_it() -> None:

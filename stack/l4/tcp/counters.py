@@ -20,6 +20,7 @@ class TcpCounters(Counters):
     port_zero: int = 0
     malformed_options: int = 0  # not dropped: what could be read counts
     # Not for a connection.
+    for_neighbour: int = 0
     stray_reset: int = 0
     no_syn: int = 0
     backlog_full: int = 0

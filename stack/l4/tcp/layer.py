@@ -228,7 +228,14 @@ class TcpLayer:
         return emitted
 
     def refuse(self, seg: Segment) -> None:
-        """RFC 9293 §3.10.7.1: the RST that a segment draws, if any."""
+        """RFC 9293 §3.10.7.1: the RST that a segment draws, if any.
+
+        A gateway answers for those beyond it, never for a neighbour of the sender's: that one is there itself, or nobody is (C45).
+        """
+        packet = seg.packet
+        if packet.forwarded and self.ipv4.addresses.on_link(packet.dst) is not None:
+            self.counters.for_neighbour += 1
+            return
         self._replies.push_reset_for(seg, self.now)
 
     def reply(

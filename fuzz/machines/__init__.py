@@ -1,0 +1,35 @@
+"""State machines that drive a whole gateway, and the parts to build others from.
+
+    from usernat.fuzz.machines import GatewayMachine
+
+    class MyMachine(GatewayMachine):
+        def check(self) -> None:
+            super().check()
+            assert my_invariant(self.world)
+
+    TestMine = MyMachine.TestCase
+
+gateway.py       GatewayMachine, with the rules of the hostile guest
+surroundings.py  rules of the host, the link and time;  honest.py: of the honest guest;  base.py: what all share
+world.py         guest, gateway and host on one virtual clock;  cable.py: what lies between
+streams.py       TCP streams that know what they should hold;  services.py: names and expectations
+hostile.py       floods and blows;  bounds.py: caps and sums
+frame_check.py   an independent judge of emitted frames;  offload.py: a device that completes them
+"""
+
+from __future__ import annotations
+
+from usernat.fuzz.machines.base import GatewayMachineBase
+from usernat.fuzz.machines.frame_check import FrameChecker, FrameError
+from usernat.fuzz.machines.gateway import GatewayMachine
+from usernat.fuzz.machines.world import TIGHT, Bounds, World
+
+__all__ = [
+    "TIGHT",
+    "Bounds",
+    "FrameChecker",
+    "FrameError",
+    "GatewayMachine",
+    "GatewayMachineBase",
+    "World",
+]
