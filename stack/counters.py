@@ -16,3 +16,7 @@ class Counters:
     def as_dict(self, prefix: str = "") -> dict[str, int]:
         """Field name (with `prefix` in front) to value."""
         return {prefix + field.name: getattr(self, field.name) for field in fields(self)}
+
+    def drop(self, reason: str) -> None:
+        """Count what a parser refused, by the reason it gave: the name of a field."""
+        setattr(self, reason, getattr(self, reason) + 1)

@@ -65,10 +65,6 @@ class DhcpCounters(Counters):
     expired: int = 0
     send_failed: int = 0
 
-    def drop(self, reason: str) -> None:
-        """Counts a message that the parser refused, by the reason it gave."""
-        setattr(self, reason, getattr(self, reason) + 1)
-
 
 @dataclass(slots=True)
 class Reply:

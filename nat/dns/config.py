@@ -66,7 +66,3 @@ class DnsCounters(Counters):
     sessions_idle: int = 0
     sessions_not_reading: int = 0
     upstream_connections: int = 0
-
-    def drop(self, reason: str) -> None:
-        """Counts a message that the parser refused, by the reason it gave."""
-        setattr(self, reason, getattr(self, reason) + 1)

@@ -162,6 +162,16 @@ class DatagramLayer(ABC):
         if message is not None:
             self.emit(socket, message, now)
 
+    def deliver_error(self, socket: Any | None, error: IcmpError, now: int) -> None:
+        """An ICMP error from the wire, for the socket that its quote names: None where it names none."""
+        if socket is None:
+            self.counters.errors_unmatched += 1
+            return
+        if error.type == UNREACHABLE and error.code == CODE_FRAGMENTATION_NEEDED:
+            self._ipv4.too_big(error, now)
+        self.counters.errors_delivered += 1
+        self.report(socket, error)
+
     def schedule(self, socket: Any) -> None:
         """Put a socket in line, once."""
         if socket not in self._in_line:

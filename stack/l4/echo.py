@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from usernat.stack.addr import UNSPECIFIED
 from usernat.stack.device import MAX_DATAGRAM, Buffer
 from usernat.stack.l3.icmp_message import (
-    CODE_FRAGMENTATION_NEEDED,
     ECHO,
     ECHO_REPLY,
     ECHO_REQUEST,
     ICMP_HEADER_LENGTH,
-    UNREACHABLE,
     EchoMessage,
     IcmpError,
     write_echo,
@@ -123,13 +121,7 @@ class EchoLayer(DatagramLayer):
             socket = self._sockets.get(header.ident)
         elif header is not None and header.type == ECHO_REPLY:
             socket = self._sockets.get(None)
-        if socket is None:
-            self.counters.errors_unmatched += 1
-            return
-        if error.type == UNREACHABLE and error.code == CODE_FRAGMENTATION_NEEDED:
-            self._ipv4.too_big(error, now)
-        self.counters.errors_delivered += 1
-        self.report(socket, error)
+        self.deliver_error(socket, error, now)
 
     def emit(self, socket: Any, message: _Outgoing, now: int) -> None:
         """Put the header on and hand to IP."""

@@ -26,9 +26,7 @@ from usernat.stack.addr import UNSPECIFIED
 from usernat.stack.checksum import checksum, fold, pseudo_header
 from usernat.stack.device import MAX_DATAGRAM, Buffer, Capabilities
 from usernat.stack.l3.icmp_message import (
-    CODE_FRAGMENTATION_NEEDED,
     CODE_PORT_UNREACHABLE,
-    UNREACHABLE,
     IcmpError,
 )
 from usernat.stack.l3.ipv4_header import DEFAULT_TTL, HEADER_LENGTH, PROTO_UDP, write_header
@@ -215,13 +213,7 @@ class UdpLayer(DatagramLayer):
         if header is not None:
             foreign = error.src not in self._ipv4.addresses.own
             socket = self._find(error.src, header.src_port, foreign)
-        if socket is None:
-            self.counters.errors_unmatched += 1
-            return
-        if error.type == UNREACHABLE and error.code == CODE_FRAGMENTATION_NEEDED:
-            self._ipv4.too_big(error, now)
-        self.counters.errors_delivered += 1
-        self.report(socket, error)
+        self.deliver_error(socket, error, now)
 
     def emit(self, socket: Any, message: _Outgoing, now: int) -> None:
         """Put the header on and hand to IP."""
