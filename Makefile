@@ -2,8 +2,11 @@
 # make test    what the tests need (Debian packages included, as root), and the whole suite
 # make check   ruff, mypy --strict, import contracts
 # make fuzz    the long campaigns
+# make conformance  the RFCs' requirements, cited and tested; docs/conformance.md
 # make bench   speed beside other gateways, as ratios
 # make pictures  docs/demo.svg, from a run of the demo
+# make plots   the figures of docs/simulator.md, from runs of the simulator (tests/sim)
+# make goodput the tables of docs/simulator.md, some three minutes
 # make clean   all that was made here
 #
 # It needs Python 3.11 or newer, pip and make.
@@ -22,7 +25,7 @@ $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --qu
 mkdir -p $(STAMPS) && touch $@
 endef
 
-.PHONY: demo test check fuzz bench pictures clean
+.PHONY: demo test check fuzz conformance bench pictures plots goodput clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/installed
@@ -47,12 +50,24 @@ check: $(STAMPS)/installed-dev
 fuzz: $(STAMPS)/installed-dev
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 0 tests/fuzz
 
+conformance: $(STAMPS)/installed-dev
+	@$(BIN)/python -m tests.conformance
+
 bench: $(STAMPS)/installed-dev
 	@tests/lab/install.sh bench/packages.txt
 	@$(BIN)/python -m bench
 
 pictures: $(STAMPS)/installed
 	$(BIN)/python docs/picture.py
+
+$(STAMPS)/installed-plots: $(SOURCES) | $(STAMPS)/installed
+	@$(call install,[plots])
+
+plots: $(STAMPS)/installed-plots
+	$(BIN)/python -m docs.plots
+
+goodput: $(STAMPS)/installed
+	$(BIN)/python -m tests.sim
 
 clean:
 	rm -rf $(VENV) $(STAMPS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

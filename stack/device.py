@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MIN_MTU = 68  # RFC 791 §3.2: every module forwards a datagram of 68 octets whole
+MIN_MTU = 68  # RFC 791 §3.2-frag-e: every module forwards a datagram of 68 octets whole
 MAX_DATAGRAM = 65535
 
 Buffer = bytes | bytearray | memoryview
@@ -19,7 +19,7 @@ Buffer = bytes | bytearray | memoryview
 class Capabilities:
     """Of the guest link, fixed for its life.
 
-    mtu: largest IP datagram in bytes, 68 to 65535.
+    mtu: largest IP datagram in bytes, 68 to 65535 (RFC 1122 §3.3.3-d).
     tx_checksum: the device completes TCP and UDP checksums of frames handed out.
     tx_segmentation: largest IP datagram in bytes that the device segments for us (TCP segmentation offload), 0 for none.
     """

@@ -7,7 +7,7 @@
 
 Nothing here knows a protocol; this file says only who is asked, in which order. A batch is `receive` for every frame there is, then the
 owner serves `ready()`, then `transmit`: acknowledgements and data leave only there, so that one ACK answers a batch
-(RFC 9293 §3.8.6.3 MUST-58). Whatever is pulled has bounds of its own, so that `outgoing` holds one datagram's frames at most.
+(RFC 9293 §3.10.7.4 MUST-58). Whatever is pulled has bounds of its own, so that `outgoing` holds one datagram's frames at most.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class InterfaceCounters(Counters):
 
 
 class Interface:
-    """A TCP/IP host, or (any_ip) the stack of a gateway, on one Ethernet link.
+    """A TCP/IP host (RFC 1122 §3.1-a), or (any_ip) the stack of a gateway, on one Ethernet link.
 
     mac: six bytes, a unicast address. addresses: (address, prefix length); the first is the primary. gateways: default ones, the preferred first.
-    any_ip: unicast for any address is accepted, and answered from that address. rng: for everything that must not be
+    All of them are set by hand (RFC 1122 §3.3.1.6-a) and can be changed later. any_ip: unicast for any address is accepted, and answered from that address. rng: for everything that must not be
     foretold. now: µs. neighbours, reassembly: bounds and times of those tables. ValueError for what cannot be.
     """
 

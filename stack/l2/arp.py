@@ -105,7 +105,7 @@ class ArpLayer:
         self.counters = ArpCounters()
         self._ethernet = ethernet
         self._neighbours = ethernet.neighbours
-        self._neighbours.ask = self._ask
+        self._neighbours.ask = self._ask  # RFC 1122 §2.3.3-e
         self._addresses = addresses
         self._conflicts = ConflictDetection(self._broadcast, rng)
 
@@ -127,7 +127,8 @@ class ArpLayer:
             return
         for_us = packet.tpa in self._addresses
         # RFC 5227 §2.1.1-f: a probe, whose sender has no address, teaches nothing
-        # RFC 826 rx-b, rx-c, rx-d: before the opcode is looked at; the known are updated, the new learnt if they speak to us
+        # RFC 826 rx-b, rx-c, rx-d: before the opcode is looked at; the known are updated (RFC 5227 §2.3-b), the new learnt if they
+        # speak to us
         if packet.spa and (for_us or packet.spa in self._neighbours):
             self._neighbours.learn(packet.spa, packet.sha, now)
         if for_us and packet.op == REQUEST:  # RFC 826 rx-e, rx-f; RFC 5227 §2.1.1-g: probes, too

@@ -1,4 +1,4 @@
-"""Ethernet II (RFC 894): frames in, checked; datagrams out, to the right MAC address.
+"""Ethernet II (RFC 894, RFC 1122 §2.3.3-a): frames in, checked; datagrams out, to the right MAC address.
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1

@@ -1,6 +1,6 @@
 """Cutting a datagram that is larger than the path takes (RFC 791 §3.2), as a scatter list and without copying.
 
-Fragments leave in order and are as few as can be (RFC 1812 §4.2.2.7-b): each but the last is filled to the largest multiple of
+Fragments (RFC 1812 §4.2.2.7-a) leave in order and are as few as can be (§4.2.2.7-b): each but the last is filled to the largest multiple of
 eight octets that fits, so that they never overlap (RFC 5722 §4-d).
 """
 

@@ -38,10 +38,11 @@ if TYPE_CHECKING:
 
 MAX_REPLIES = 256
 MAX_REPLY_BYTES = 1 << 20
+# RFC 1122 §3.2.2.1-b, §3.2.2.4-a, §3.2.2.5-b: they go up, and change nothing here
 ERRORS = frozenset({UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM})
 IGNORED = {  # type -> counter
     4: "source_quench_ignored",  # RFC 6633 §5, RFC 9293 §3.9.2.2 MUST-55
-    5: "redirect_ignored",  # there is no better first hop, and a forged one would be worse
+    5: "redirect_ignored",  # RFC 1122 §3.2.2.2-c: there is no better first hop, and a forged one would be worse
     9: "router_discovery_ignored",
     10: "router_discovery_ignored",
     13: "timestamp_ignored",
@@ -87,7 +88,10 @@ class _Reply(NamedTuple):
 
 
 class IcmpLayer:
-    """The ICMP of one interface. answer_echo: whether pings to our addresses are answered (RFC 1812 §4.3.3.6-b)."""
+    """The ICMP of one interface, with its echo server (RFC 1122 §3.2.2.6-a, RFC 1812 §4.3.3.6-a).
+
+    answer_echo: whether pings to our addresses are answered (RFC 1812 §4.3.3.6-b).
+    """
 
     def __init__(self, ipv4: Ipv4Layer) -> None:
         self.counters = IcmpCounters()
@@ -166,7 +170,7 @@ class IcmpLayer:
         sum_ = update(request.checksum, old, ECHO_REPLY << 8) or 0xFFFF
         reply = request._replace(type=ECHO_REPLY, code=0, checksum=sum_)
         self._reply_bytes += len(data)
-        # RFC 1122 §3.2.2.6-d: from the very address that was asked
+        # RFC 1122 §3.2.2.6-d, RFC 1812 §4.3.3.6-c: from the very address that was asked
         self._replies.append(_Reply(packet.dst, packet.src, packet.tos, ECHO.write(reply), data))
 
     def _error(self, packet: Packet) -> IcmpError | None:

@@ -1,7 +1,7 @@
 """ICMP errors that we send: about what, how much of it is quoted, how often.
 
 All the bans are in one place and look at the offending datagram itself, so that no caller can get around them
-(RFC 1122 §3.2.2, RFC 1812 §4.3.2.7). Errors wait in a bounded queue until the interface transmits; the rate limit is applied there.
+(RFC 1122 §3.2.2, RFC 1812 §4.3.2.7-g). Errors wait in a bounded queue until the interface transmits; the rate limit is applied there.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ MAX_PENDING = 256
 RATE = 1000  # errors a second, over all
 BURST = 50
 DSCP = 0xFC
+SENT_TYPES = frozenset({UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM})
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class IcmpErrorCounters(Counters):
     about_fragment: int = 0
     about_bad_source: int = 0
     about_malformed: int = 0
+    bad_type: int = 0
 
 
 class _Pending(NamedTuple):
@@ -81,11 +83,11 @@ class IcmpErrors:
         return self._about(packet, UNREACHABLE, code, mtu=mtu if code == CODE_FRAGMENTATION_NEEDED else 0)
 
     def time_exceeded(self, packet: Packet, code: int) -> bool:
-        """Time Exceeded: code 0 in transit, 1 in reassembly."""
+        """Time Exceeded: code 0 in transit, 1 in reassembly (RFC 792 te-b)."""
         return self._about(packet, TIME_EXCEEDED, code)
 
     def parameter_problem(self, packet: Packet, pointer: int) -> bool:
-        """Parameter Problem: `pointer` is the offset of the octet in error."""
+        """Parameter Problem: `pointer` is the offset of the octet in error (RFC 792 pp-a)."""
         return self._about(packet, PARAMETER_PROBLEM, 0, pointer=pointer)
 
     def error(
@@ -103,6 +105,11 @@ class IcmpErrors:
         source: who reports it; where not given, the address of ours that the datagram was for, or else one near its source.
         True where the error waits to be sent.
         """
+        if type_ not in SENT_TYPES:
+            self.counters.bad_type += (
+                1  # RFC 1122 §3.2.2.2-a, RFC 1812 §4.3.3.3-a: no Redirect, no Source Quench
+            )
+            return False
         quoted = read_quote(quote)
         if quoted is None:
             self.counters.about_malformed += 1  # RFC 1812 §4.3.2.7-b
@@ -117,7 +124,7 @@ class IcmpErrors:
         if len(self._pending) >= MAX_PENDING:
             self.counters.queue_full += 1
             return False
-        # RFC 1122 §3.2.2-c: octets as they were received, copied lest they hold a large frame
+        # RFC 1122 §3.2.2-b, -c, RFC 1812 §4.3.2.3-b: octets as they were received, copied lest they hold a large frame
         octets = bytes(quoted.datagram[:MAX_ERROR])
         # The DSCP is the offender's (RFC 1812 §4.3.2.5-a, RFC 5508 §7.7-a; a departure from RFC 1122 §3.2.2-e)
         tos = quoted.tos & DSCP
@@ -152,9 +159,9 @@ class IcmpErrors:
     def _allowed(self, quoted: Quote) -> bool:
         counters, addresses = self.counters, self._addresses
         if quoted.proto == PROTO_ICMP and quoted.fragment_offset == 0 and quoted.icmp_type not in QUERIES:
-            counters.about_error += 1  # RFC 1122 §3.2.2-f, RFC 1812 §4.3.2.7-a
+            counters.about_error += 1  # RFC 792 general-a, RFC 1122 §3.2.2-f, RFC 1812 §4.3.2.7-a
         elif quoted.fragment_offset:
-            counters.about_fragment += 1  # RFC 1122 §3.2.2-i, RFC 1812 §4.3.2.7-f
+            counters.about_fragment += 1  # RFC 792 general-b, RFC 1122 §3.2.2-i, RFC 1812 §4.3.2.7-f
         elif is_multicast(quoted.dst) or addresses.is_broadcast(quoted.dst):
             counters.about_broadcast += 1  # RFC 1122 §3.2.2-g, RFC 1812 §4.3.2.7-c
         elif (

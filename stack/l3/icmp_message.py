@@ -47,6 +47,7 @@ ECHO_REQUEST = 8
 TIME_EXCEEDED = 11
 PARAMETER_PROBLEM = 12
 
+# RFC 792 du-a
 CODE_NET_UNREACHABLE = 0
 CODE_HOST_UNREACHABLE = 1
 CODE_PROTOCOL_UNREACHABLE = 2
@@ -129,8 +130,8 @@ class IcmpError:
     """An error about a datagram of ours.
 
     type, code, mtu (bytes, of code 4), pointer: as reported, by the host `source`. The quote: src, dst, proto,
-    payload (at least 8 octets of it, the beginning of its transport header), datagram (from the IP header on), and
-    datagram_length, in bytes, what its header says.
+    payload (at least 8 octets of it, the beginning of its transport header), datagram (from the IP header on;
+    RFC 1122 §3.4-b), and datagram_length, in bytes, what its header says.
     """
 
     __slots__ = (

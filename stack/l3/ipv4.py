@@ -139,15 +139,15 @@ class Ipv4Layer:
         )
         if header_length > HEADER_LENGTH and not self._options_are_sound(packet):
             return None
-        # RFC 1812 §5.3.1-b; but never because of it where we are the end of the way (RFC 1122 §3.2.1.7-b)
+        # RFC 791 §3.1-e, RFC 792 te-a, RFC 1812 §5.3.1-b; but never because of it where we are the end of the way (RFC 1122 §3.2.1.7-b)
         if kind == FORWARD and ttl <= 1:
             counters.ttl_exceeded += 1
             self.errors.time_exceeded(packet, CODE_TTL_EXCEEDED)
             return None
-        if more or offset:
+        if more or offset:  # RFC 1122 §3.2.1.4-a, RFC 1812 §4.2.2.8-a
             packet.checksum_ok = False  # it was said of the fragment
             return self.reassembly.add(packet, ident, offset << 3, more, now)
-        # RFC 791 §3.2-reas-b; but the identification of an atomic datagram means nothing (RFC 6864 §4.1-a)
+        # RFC 791 §3.2-reas-b; but the identification of an atomic datagram means nothing (RFC 6864 §4.1-a, -c)
         if not df and len(self.reassembly):
             self.reassembly.flush(src, dst, proto, ident)
         return packet
@@ -171,7 +171,7 @@ class Ipv4Layer:
         return self.path_mtu(dst) - HEADER_LENGTH
 
     def too_big(self, error: IcmpError, now: int) -> bool:
-        """Learn the path MTU from a "fragmentation needed" whose quote the transport has found genuine (RFC 5927 §7).
+        """Learn the path MTU from a "fragmentation needed" (RFC 1191 §3-a) whose quote the transport has found genuine (§6.2-a, RFC 5927 §7).
 
         There is no router on the way to a neighbour, so about that way nobody is believed but the neighbour itself, which may
         have translated for somebody behind it. True where the estimate went down, so that what was lost is to be sent again in smaller pieces.
@@ -198,7 +198,7 @@ class Ipv4Layer:
         self.routes.on_time(now)
 
     def _source_is_sound(self, src: int, dst: int, proto: int) -> bool:
-        """RFC 1122 §3.2.1.3-d, -e, -f, RFC 1812 §5.3.7-a."""
+        """RFC 1122 §3.2.1.3-d, -e, -f, and for UDP §4.1.3.6-a; RFC 1812 §5.3.7-a."""
         addresses = self.addresses
         if src in addresses.own:
             self.counters.own_source += 1
@@ -235,5 +235,6 @@ class Ipv4Layer:
             self.counters.source_route += 1
             return False
         self.counters.bad_options += 1
-        self.errors.parameter_problem(packet, HEADER_LENGTH + wrong)  # RFC 1122 §3.2.2.5-a
+        # RFC 1122 §3.2.2.5-a, RFC 1812 §4.3.3.5-a
+        self.errors.parameter_problem(packet, HEADER_LENGTH + wrong)
         return False

@@ -17,7 +17,7 @@ from usernat.stack.l2.ethernet import HEADER_LENGTH as ETHERNET_HEADER
 from usernat.stack.l3.fragment import fragments
 from usernat.stack.l3.ip_id import IpIds
 from usernat.stack.l3.ipv4_header import DEFAULT_TTL, FLAG_DF, FLAG_MF, HEADER_LENGTH, write_header
-from usernat.stack.l3.packet import NO_ROUTE, TOO_BIG, SendResult
+from usernat.stack.l3.packet import DROPPED, NO_ROUTE, TOO_BIG, SendResult
 from usernat.stack.l3.path_mtu import PathMtu
 from usernat.stack.l3.routes import Routes
 
@@ -39,6 +39,7 @@ class Ipv4OutputCounters(Counters):
     too_big: int = 0
     no_route: int = 0
     foreign_source: int = 0
+    no_identification: int = 0
     paths_evicted: int = 0
 
 
@@ -56,7 +57,10 @@ class Path:
 
 
 class Ipv4Output:
-    """Sends datagrams of the layers above. any_ip: as a gateway, also from addresses that are not ours."""
+    """Sends datagrams of the layers above. any_ip: as a gateway, also from addresses that are not ours.
+
+    default_ttl: of datagrams whose sender names none, 1 to 255; to be changed at any time (RFC 1122 §3.2.1.7-c).
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Ipv4Output:
         self._addresses = addresses
         self._any_ip = any_ip
         self._paths: dict[int, Path] = {}
+        self.default_ttl = DEFAULT_TTL
 
     def send(
         self,
@@ -83,7 +88,7 @@ class Ipv4Output:
         dst: int,
         parts: Sequence[Buffer],
         *,
-        ttl: int = DEFAULT_TTL,
+        ttl: int | None = None,
         tos: int = 0,
         df: bool = True,
         gso_size: int = 0,
@@ -95,8 +100,11 @@ class Ipv4Output:
 
         parts: the transport header (all of it in parts[0]) and its data. gso_size: the device cuts the segment into pieces of that many
         bytes. csum_offset: the device completes the checksum at that offset of the transport header. mac: the receiver's, where it
-        must not be asked for by ARP (a DHCP client). ValueError for a TTL that is not 1 to 255 (RFC 1122 §3.2.1.7-a).
+        must not be asked for by ARP (a DHCP client). tos, ttl: of this datagram (RFC 1122 §3.2.1.6-a, §3.4-a), `default_ttl` where not given; ValueError
+        for a TTL that is not 1 to 255 (§3.2.1.7-a). df: not to be fragmented, by us or on the way, so that path MTU discovery works (RFC 1191 §3-e).
         """
+        if ttl is None:
+            ttl = self.default_ttl
         if not 0 < ttl < 256:
             raise ValueError(f"a datagram's TTL is 1 to 255, not {ttl}")
         path = self._paths.get(dst)
@@ -112,12 +120,14 @@ class Ipv4Output:
         length = HEADER_LENGTH + sum(map(len, parts))
         if (length > path.mtu and not gso_size) or length > MAX_DATAGRAM:
             if df or length > MAX_DATAGRAM:
-                self.counters.too_big += 1  # RFC 791 §3.2-frag-a
+                self.counters.too_big += 1  # RFC 791 §3.2-frag-a, RFC 6864 §4.3-b
                 return TOO_BIG
-            return self._send_fragments(path, proto, src, dst, parts, ttl, tos, now, mac)
-        # RFC 6864 §4.1-b: an atomic datagram's identification means nothing
-        ident, flags = (0, FLAG_DF) if df else (self.ip_ids.next(src, dst, proto), 0)
-        header = write_header(tos, length, ident, flags, ttl, proto, src, dst)
+            return self._send_fragments(path, proto, src, dst, parts, ttl, tos, now, mac)  # RFC 1122 §3.3.3-b
+        ident = None if df else self.ip_ids.next(src, dst, proto, now)
+        # RFC 6864 §4.1-b: an atomic datagram's identification means nothing. Where none is free, a whole datagram is better atomic than mistaken
+        # for another.
+        flags = FLAG_DF if ident is None else 0
+        header = write_header(tos, length, ident or 0, flags, ttl, proto, src, dst)
         self.counters.sent += 1
         if csum_offset is None:
             return self._ethernet.send(path.next_hop, ETHERTYPE_IPV4, [header, *parts], now, mac or path.mac)
@@ -182,7 +192,10 @@ class Ipv4Output:
         mac: bytes | None,
     ) -> SendResult:
         """Send in fragments, which share an identification (RFC 791 §3.2-frag-c)."""
-        ident = self.ip_ids.next(src, dst, proto)
+        ident = self.ip_ids.next(src, dst, proto, now)
+        if ident is None:
+            self.counters.no_identification += 1
+            return DROPPED
         result = NO_ROUTE
         for offset, more, pieces in fragments(parts, path.mtu - HEADER_LENGTH):
             length = HEADER_LENGTH + sum(map(len, pieces))
@@ -197,5 +210,5 @@ class Ipv4Output:
 
 
 def _group_mac(dst: int, addresses: Addresses) -> bytes | None:
-    """RFC 1122 §3.3.6-c: a broadcast or multicast datagram goes in a frame of that kind."""
+    """RFC 1122 §3.3.6-b, -c: a broadcast or multicast datagram goes in a frame of that kind, on the link itself."""
     return MAC_BROADCAST if addresses.is_broadcast(dst) else group_mac(dst)

@@ -21,7 +21,7 @@ SendResult = int
 class Packet:
     """One IPv4 datagram, whole and validated.
 
-    src, dst: addresses as integers. proto, ttl, tos: as in the header. df: the sender forbids fragmentation.
+    src, dst: addresses as integers. proto, ttl, tos: as in the header (RFC 1122 §3.2.1.6-b, §3.4-a). df: the sender forbids fragmentation.
     payload: the transport header and on, without link padding.
     datagram: from the IP header on (rebuilt where it came in fragments), for the quotes of ICMP errors.
     options: the raw IP options, often empty (RFC 1122 §3.2.1.8-b).

@@ -78,5 +78,5 @@ class PathMtu:
 
 
 def _plateau_below(length: int) -> int:
-    """RFC 1191 §5-a: the largest plateau below the length of what did not fit."""
+    """RFC 1191 §3-f, §5-a: the largest plateau below the length of what did not fit."""
     return next((plateau for plateau in PLATEAUS if plateau < length), MIN_MTU)

@@ -2,14 +2,15 @@
 
 Per (source, destination, protocol, identification): the pieces that came, and a RangeSet of the octets that are there, whose
 gaps are the hole list of RFC 815. The datagram is complete exactly when its end is known and no hole is left; only
-then does anybody look into it (RFC 3128).
+then does anybody look into it (RFC 3128 memo-a).
 
 * An overlap, two different ends, or more than 65,535 octets: the whole datagram is dropped, and a tombstone swallows what
   comes of it later, until the time-out (RFC 5722; a departure from RFC 791 §3.2-reas-f, where the newer octets win).
   An exact copy of a fragment is ignored.
-* A fragment that tampers with the transport header's place is dropped the same way (RFC 1858).
+* A fragment that tampers with the transport header's place is dropped the same way (RFC 1858 §3-a).
 * The time-out is fixed from the first fragment on and not taken from the TTL (RFC 1122 §3.3.2-e). So datagrams are in the
-  table in the order of their deadlines, oldest first, and the oldest is evicted when the table is full.
+  table in the order of their deadlines, oldest first, and the oldest is evicted when the table is full:
+  a flood costs other fragments their place, and nothing that is whole (RFC 4787 REQ-14a).
 * Pieces are copied, so that eight octets never hold a frame of 64 KiB in memory.
 """
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from usernat.stack.l3.packet import Packet
 
 TIMEOUT_US = 60_000_000  # RFC 1122 §3.3.2-e: 60 to 120 s
+MIN_EMTU_R = 576  # bytes
 MAX_DATAGRAMS = 1024
 MAX_BYTES = 4 << 20
 PIECE_COST = 500  # bytes that a piece costs beside its octets, as measured
@@ -63,7 +65,7 @@ class _Partial:
     def __init__(self, deadline: int) -> None:
         self.deadline = deadline
         self.pieces: dict[int, memoryview] = {}  # offset -> octets
-        self.received = RangeSet()
+        self.received = RangeSet()  # RFC 815 §3-a: what is not in it is a hole
         self.total: int | None = None  # octets of payload, known from the last fragment (RFC 791 §3.2-reas-d)
         self.first: Packet | None = None  # fragment zero, whose header the datagram gets
         self.bytes = 0
@@ -73,8 +75,8 @@ class _Partial:
 class Reassembly:
     """The table of partial datagrams.
 
-    timeout_us: from the first fragment that came. max_datagram: the largest datagram put together, EMTU_R, in bytes
-    (RFC 1122 §3.3.2-b). max_datagrams, max_bytes: bounds of the table.
+    timeout_us: from the first fragment that came (RFC 1122 §3.3.2-d). max_datagram: the largest datagram put together, EMTU_R, in
+    bytes (§3.3.2-b), at least 576 (§3.3.2-a, RFC 791 §3.1-f). max_datagrams, max_bytes: bounds of the table. ValueError for less.
     """
 
     def __init__(
@@ -85,6 +87,10 @@ class Reassembly:
         max_datagrams: int = MAX_DATAGRAMS,
         max_bytes: int = MAX_BYTES,
     ) -> None:
+        if max_datagram < MIN_EMTU_R:
+            raise ValueError(
+                f"datagrams of {MIN_EMTU_R} bytes must be put together, not only of {max_datagram}"
+            )
         self.counters = ReassemblyCounters()
         self.max_datagram = max_datagram
         self.bytes = 0
@@ -108,13 +114,14 @@ class Reassembly:
         if more and size & 7:
             counters.misaligned += 1  # RFC 791 §3.2-reas-h
             return None
-        key = (packet.src, packet.dst, packet.proto, identification)
+        key = (packet.src, packet.dst, packet.proto, identification)  # RFC 791 §3.2-reas-a
         partial = self._table.get(key) or self._admit(key, now)
         if partial.dead:
             counters.after_drop += 1  # RFC 5722 §4-b
             return None
         if not self._accept(partial, packet, offset, more):
             return None
+        # RFC 791 §3.2-reas-c, RFC 815 §3-e: whole as soon as no octet is missing, in whatever order they came
         if partial.total is None or partial.received.total < partial.total:
             self._shrink()
             return None
@@ -135,7 +142,7 @@ class Reassembly:
         return None
 
     def expire(self, now: int) -> list[Packet]:
-        """Let go of what has timed out; returns the first fragments of which the sender is to hear (RFC 1122 §3.3.2-f)."""
+        """Let go of what has timed out (RFC 791 §3.2-reas-e, RFC 815 §7-a); returns the first fragments of which the sender is to hear (RFC 1122 §3.3.2-f)."""
         firsts = []
         while self._table:
             key, partial = next(iter(self._table.items()))
@@ -164,12 +171,13 @@ class Reassembly:
             counters.oversize += 1  # RFC 791 §3.2-reas-g
             return self._kill(partial)
         if packet.proto == PROTO_TCP and (offset == 8 or (offset == 0 and size < TCP_HEADER)):
-            counters.tiny += 1  # RFC 1858 §3, rfc5722 1858-a
+            counters.tiny += 1  # RFC 1858 §3-a
             return self._kill(partial)
         known = partial.pieces.get(offset)
         if known is not None and known == packet.payload and more == (end != partial.total):
             counters.duplicates += 1  # RFC 815 §3-b, RFC 5722 §4-c
             return False
+        # RFC 815 §3-c: the octets leave the hole that they fall into, whatever remains of it on either side
         if partial.received.add(offset, end) < size:
             counters.overlaps += 1  # RFC 5722 §4-a
             return self._kill(partial)
@@ -240,7 +248,7 @@ class Reassembly:
         self.counters.evicted += 1
 
     def _shrink(self) -> None:
-        while self.bytes > self._max_bytes:  # RFC 815 §7-a
+        while self.bytes > self._max_bytes:  # RFC 815 §7-b
             self._evict()
 
 

@@ -60,9 +60,12 @@ class Routes:
 
     def next_hop(self, dst: int) -> int | None:
         """The neighbour to hand a datagram for `dst` to: `dst` itself where it is on link, None where no route is."""
-        if self._addresses.on_link(dst) is not None:
+        if self._addresses.on_link(dst) is not None:  # RFC 1122 §3.3.1.1-a, -b: for that no gateway is needed
             return dst
-        for negative_length, networks in self._table.items():
+        for (
+            negative_length,
+            networks,
+        ) in self._table.items():  # the default, of length zero, comes last: RFC 1122 §3.3.1.2-a
             gateways = networks.get(dst & prefix_mask(-negative_length))
             if gateways:
                 return self._living(gateways)

@@ -163,7 +163,7 @@ class DatagramLayer(ABC):
             self.emit(socket, message, now)
 
     def deliver_error(self, socket: Any | None, error: IcmpError, now: int) -> None:
-        """An ICMP error from the wire, for the socket that its quote names: None where it names none."""
+        """An ICMP error from the wire, for the socket that its quote names: None where it names none (RFC 1191 §6.2-a)."""
         if socket is None:
             self.counters.errors_unmatched += 1
             return

@@ -19,7 +19,7 @@ from usernat.stack.l3.icmp_message import (
     IcmpError,
     write_echo,
 )
-from usernat.stack.l3.ipv4_header import DEFAULT_TTL, HEADER_LENGTH, PROTO_ICMP
+from usernat.stack.l3.ipv4_header import HEADER_LENGTH, PROTO_ICMP
 from usernat.stack.l4.datagrams import DatagramCounters, DatagramLayer, DatagramSocket
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Outgoing(NamedTuple):
     ident: int
     seq: int
     data: Buffer
-    ttl: int
+    ttl: int | None
     tos: int
     df: bool
 
@@ -47,8 +47,8 @@ class EchoSocket(DatagramSocket[EchoMessage, _Outgoing]):
         super().__init__(layer)
         self.ident = ident
 
-    def request(self, dst: int, seq: int, data: Buffer, *, ttl: int = DEFAULT_TTL, df: bool = False) -> bool:
-        """Queue an echo request; False where the queue is full. ValueError where it could never be sent."""
+    def request(self, dst: int, seq: int, data: Buffer, *, ttl: int | None = None, df: bool = False) -> bool:
+        """Queue an echo request (RFC 1122 §3.2.2.6-b); False where the queue is full. ValueError where it could never be sent."""
         if self.ident is None:
             raise ValueError("the transparent echo socket has no identifier to ask with")
         return self._put(_Outgoing(ECHO_REQUEST, None, dst, self.ident, seq, data, ttl, 0, df))
@@ -61,7 +61,7 @@ class EchoSocket(DatagramSocket[EchoMessage, _Outgoing]):
         seq: int,
         data: Buffer,
         *,
-        ttl: int = DEFAULT_TTL,
+        ttl: int | None = None,
         tos: int = 0,
     ) -> bool:
         """Queue an echo reply from `src`, who was asked, to `dst`, who asked; False where the queue is full. ValueError as above."""
@@ -74,7 +74,7 @@ class EchoSocket(DatagramSocket[EchoMessage, _Outgoing]):
             raise ValueError(
                 f"identifier and sequence number are 0 to 65535, not {message.ident}, {message.seq}"
             )
-        if not 0 < message.ttl < 256 or not 0 <= message.tos < 256:
+        if (message.ttl is not None and not 0 < message.ttl < 256) or not 0 <= message.tos < 256:
             raise ValueError(f"TTL is 1 to 255 and TOS 0 to 255, not {message.ttl} and {message.tos}")
         return self._enqueue(message, len(message.data))
 

@@ -1,6 +1,6 @@
 """Ephemeral ports that cannot be foretold (RFC 6056), for UDP and TCP.
 
-Algorithm 1 of RFC 6056 §3.3: a random start in the whole range, then upwards until one is free. The start is drawn anew for
+RFC 6056 §3.3-a, algorithm 1: a random start in the whole range, then upwards until one is free. The start is drawn anew for
 every port, so that nothing about one port follows from another and there is no secret to keep.
 """
 

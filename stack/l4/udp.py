@@ -96,14 +96,17 @@ class _Outgoing(NamedTuple):
     src_port: int
     dst: int
     dst_port: int
-    ttl: int
+    ttl: int | None
     tos: int
     df: bool
     mac: bytes | None
 
 
 class UdpSocket(DatagramSocket[Datagram, _Outgoing]):
-    """A name for receiving, and its queues. address None: any of ours; port None as well: whatever nobody else takes."""
+    """A name for receiving, and its queues (RFC 768 ui-a). address None: any of ours; port None as well: whatever nobody else takes.
+
+    `port` tells the one that was chosen, `Ipv4Layer.source_for` the address that a destination is spoken to from (RFC 1122 §4.1.3.5-c).
+    """
 
     def __init__(self, layer: UdpLayer, address: int | None, port: int | None) -> None:
         super().__init__(layer)
@@ -118,14 +121,14 @@ class UdpSocket(DatagramSocket[Datagram, _Outgoing]):
         *,
         src: int | None = None,
         src_port: int | None = None,
-        ttl: int = DEFAULT_TTL,
+        ttl: int | None = None,
         tos: int = 0,
         df: bool = False,
         mac: bytes | None = None,
     ) -> bool:
         """Queue a datagram; False where the queue is full. `data` is kept by reference until it has gone.
 
-        src, src_port: the socket's own where not given. mac: the receiver's, where it must not be asked for by ARP. What cannot be
+        All that IP offers can be chosen (RFC 1122 §4.1.4-a, §3.3.4.2-b). src, src_port: the socket's own where not given. mac: the receiver's, where it must not be asked for by ARP. What cannot be
         sent later on is told in `errors`. ValueError where it never could.
         """
         src_port = self.port if src_port is None else src_port
@@ -134,7 +137,7 @@ class UdpSocket(DatagramSocket[Datagram, _Outgoing]):
             raise ValueError(f"a datagram carries at most {MAX_DATA} bytes, not {len(data)}")
         if not src_port or not 0 < src_port < 65536 or not 0 < dst_port < 65536:
             raise ValueError(f"ports are 1 to 65535, not {src_port} to {dst_port}")
-        if not 0 < ttl < 256 or not 0 <= tos < 256:
+        if (ttl is not None and not 0 < ttl < 256) or not 0 <= tos < 256:
             raise ValueError(f"TTL is 1 to 255 and TOS 0 to 255, not {ttl} and {tos}")
         return self._enqueue(_Outgoing(data, src, src_port, dst, dst_port, ttl, tos, df, mac), len(data))
 
@@ -186,7 +189,8 @@ class UdpLayer(DatagramLayer):
         if not src_port or not dst_port:
             counters.port_zero += 1
             return
-        # RFC 768 fields-c: zero means that none was made. RFC 1122 §4.1.3.4-b
+        # RFC 768 fields-c, ip-a: zero means that none was made; the pseudo-header is of the addresses that IP saw. RFC 1122 §4.1.3.4-a, -b,
+        # RFC 6864 §5.2-b
         if field and not packet.checksum_ok:
             pseudo = pseudo_header(packet.src, packet.dst, PROTO_UDP, length)
             if checksum(payload[:length], initial=pseudo):
@@ -230,7 +234,7 @@ class UdpLayer(DatagramLayer):
             field = fold(pseudo)
         else:
             bare = UDP.write(UdpHeader(src_port, dst_port, length, 0))
-            field = checksum(bare, data, initial=pseudo) or 0xFFFF  # RFC 768 fields-b
+            field = checksum(bare, data, initial=pseudo) or 0xFFFF  # RFC 768 fields-b, RFC 1122 §4.1.3.4-c
         parts: list[Buffer] = [UDP.write(UdpHeader(src_port, dst_port, length, field)), data]
         result = self._ipv4.send(
             PROTO_UDP,

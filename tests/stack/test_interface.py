@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +33,11 @@ from usernat.fuzz.strategies import tcp as tcp_strategies
 from usernat.stack.addr import LIMITED_BROADCAST, MAC_ZERO
 from usernat.stack.device import Capabilities
 from usernat.stack.interface import Interface
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from usernat.stack.device import Frame
 
 
 def interface(
@@ -209,6 +214,36 @@ def test_tcp_is_not_starved_by_datagrams_nor_they_by_it() -> None:
     assert protocols == [UDP] + [TCP] * 8 + [UDP]
 
 
+@pytest.mark.rfc("1191", "3-e")
+def test_tcp_forbids_fragments() -> None:
+    """SYN, SYN-ACK, data and RST are atomic datagrams, without an identification."""
+    wire = pair()
+    gateway, guest = wire.a, wire.b
+    gateway.tcp.listen(None, 80)
+    seen: list[bytes] = []
+    for station in (gateway, guest):
+        station.transmit = recorded(station.transmit, seen)  # type: ignore[method-assign]  # overheard
+    connection = guest.tcp.connect(GATEWAY, 80)
+    assert wire.run_for(SECOND, lambda: connection.established)
+    connection.send(bytes(10_000))
+    wire.run_for(SECOND)
+    connection.abort()
+    guest.tcp.connect(GATEWAY, 81)
+    wire.run_for(SECOND)
+    segments = [frame for frame in seen if frame[12:14] == b"\x08\x00" and frame[23] == TCP]
+    assert len(segments) > 10
+    assert {frame[18:22] for frame in segments} == {b"\0\0\x40\0"}
+
+
+def recorded(transmit: Callable[..., list[Frame]], seen: list[bytes]) -> Callable[..., list[Frame]]:
+    def overheard(*arguments: int) -> list[Frame]:
+        frames = transmit(*arguments)
+        seen.extend(map(bytes, frames))
+        return frames
+
+    return overheard
+
+
 def test_each_socket_is_ready_once() -> None:
     rig = Rig()
     one, other = rig.interface.udp.bind(None, 2000), rig.interface.udp.bind(None, 2001)
@@ -236,8 +271,9 @@ def test_poll_at_is_the_earliest_of_all() -> None:
     assert rig.interface.poll_at() is None
 
 
+@pytest.mark.rfc("5227", "2.3-a")
 def test_addresses_are_announced_and_given_up() -> None:
-    """RFC 5227 2.3-a: twice, two seconds apart."""
+    """Twice, two seconds apart."""
     guest = interface(GUEST_MAC)
     guest.add_address(GUEST, 24)
     assert [bytes(frame)[12:14] for frame in guest.transmit(0)] == [b"\x08\x06"]
@@ -250,8 +286,9 @@ def test_addresses_are_announced_and_given_up() -> None:
         guest.add_address(0, 24)
 
 
+@pytest.mark.rfc("1122", "3.3.1.4-a", "3.3.8-a")
 def test_a_gateway_that_does_not_answer_is_passed_over() -> None:
-    """RFC 1122 3.3.1.4-a, 3.3.8-a: its datagrams are reported once each, however many fragments waited, and the next one is asked."""
+    """Its datagrams are reported once each, however many fragments waited, and the next one is asked."""
     first, second = GATEWAY + 20, GATEWAY + 21
     rig = Rig(gateways=(first, second))
     socket = rig.interface.udp.bind(None, 7)
@@ -282,8 +319,9 @@ def test_counters_name_their_layers() -> None:
 # Two of them
 
 
+@pytest.mark.rfc("1122", "2.4-c")
 def test_two_interfaces_find_each_other() -> None:
-    """RFC 1122 2.4-c: the first datagram to a neighbour not yet known draws no error and is not lost."""
+    """The first datagram to a neighbour not yet known draws no error and is not lost."""
     wire = pair()
     ping = wire.b.echo.bind(7)
     ping.request(GATEWAY, 1, b"hello")
@@ -293,8 +331,9 @@ def test_two_interfaces_find_each_other() -> None:
     assert wire.clock.now == 3 * 500
 
 
+@pytest.mark.rfc("1122", "3.3.3-d")
 def test_c47_datagrams_of_all_sizes_both_ways() -> None:
-    """RFC 1122 3.3.3-d: through links of several MTUs."""
+    """Through links of several MTUs."""
     for mtu in (576, 1500, 9000, 65521):
         gateway, guest = interface(GATEWAY_MAC, GATEWAY, mtu=mtu), interface(GUEST_MAC, GUEST, mtu=mtu)
         wire = Wire(gateway, guest, Clock())

@@ -15,9 +15,9 @@ PROBE = ArpPacket(1, 0x0800, 6, 4, REQUEST, OUR_MAC, 0, MAC_ZERO, GUEST)
 ANNOUNCEMENT = PROBE._replace(spa=GUEST)
 
 
+@pytest.mark.rfc("5227", "2.1-a", "2.1-b", "2.1.1-a", "2.1.1-b", "2.3-a")
 @pytest.mark.parametrize("seed", range(20))
 def test_a_host_probes_three_times_then_announces_twice(seed: int) -> None:
-    """RFC 5227 2.1-a, 2.1-b, 2.1.1-a, 2.1.1-b, 2.3-a."""
     link = Link(seed=seed)
     claim = link.arp.claim(GUEST, 7 * S)
     said = link.run(until=3600 * S)
@@ -32,8 +32,8 @@ def test_a_host_probes_three_times_then_announces_twice(seed: int) -> None:
     assert link.arp.poll_at() is None
 
 
+@pytest.mark.rfc("5227", "2.1-a")
 def test_the_address_may_not_be_used_before_the_silence_is_over() -> None:
-    """RFC 5227 2.1-a."""
     link = Link()
     claim = link.arp.claim(GUEST, 0)
     probes = link.run(until=60 * S)
@@ -45,6 +45,7 @@ def test_the_address_may_not_be_used_before_the_silence_is_over() -> None:
     assert repr(claim) == "Claim(0x0a00020f, probing)"
 
 
+@pytest.mark.rfc("5227", "2.1.1-c", "2.1.1-d")
 @pytest.mark.parametrize(
     ("op", "spa", "tpa"),
     [(REQUEST, GUEST, GATEWAY), (REPLY, GUEST, GATEWAY), (REQUEST, GUEST, GUEST), (REQUEST, 0, GUEST)],
@@ -53,7 +54,7 @@ def test_the_address_may_not_be_used_before_the_silence_is_over() -> None:
 def test_any_user_of_the_address_and_any_other_candidate_is_a_conflict(
     op: int, spa: int, tpa: int, probes_before: int
 ) -> None:
-    """RFC 5227 2.1.1-c (until ANNOUNCE_WAIT after the last probe), 2.1.1-d."""
+    """Until ANNOUNCE_WAIT after the last probe."""
     link = Link()
     claim = link.arp.claim(GUEST, 0)
     now = 0
@@ -78,8 +79,8 @@ def test_others_who_ask_for_the_address_are_no_conflict(op: int, spa: int, tpa: 
     assert claim.state == PROBING
 
 
+@pytest.mark.rfc("5227", "2.1.1-d")
 def test_our_own_probe_come_back_is_no_conflict() -> None:
-    """RFC 5227 2.1.1-d."""
     link = Link()
     claim = link.arp.claim(GUEST, 0)
     link.hears(ethernet(arp(REQUEST, 0, GUEST, sha=OUR_MAC), src=OUR_MAC, dst=MAC_BROADCAST))
@@ -98,8 +99,9 @@ def first_probe(link: Link, candidate: int, now: int) -> int:
     return at
 
 
+@pytest.mark.rfc("5227", "2.1.1-e")
 def test_after_ten_conflicts_one_candidate_a_minute() -> None:
-    """RFC 5227 2.1.1-e; a claim that succeeds ends the penance."""
+    """A claim that succeeds ends the penance."""
     link = Link()
     times = [first_probe(link, OTHER + number, 0) for number in range(10)]
     assert max(times) <= S
@@ -127,8 +129,9 @@ def test_a_claim_withdrawn_falls_silent() -> None:
     assert claim.state == PROBING
 
 
+@pytest.mark.rfc("5227", "2.3-a")
 def test_a_gateway_announces_without_probing() -> None:
-    """RFC 5227 2.3-a; its address is fixed, so there is nothing to probe for."""
+    """Its address is fixed, so there is nothing to probe for."""
     link = Link()
     link.arp.announce(GATEWAY, 0)
     first = [(0, dst, packet) for dst, packet in link.says_arp()]

@@ -31,8 +31,10 @@ def counted(link: Link) -> dict[str, int]:
     return {name: value for name, value in link.arp.counters.as_dict().items() if value}
 
 
+@pytest.mark.rfc("826", "rx-e")
+@pytest.mark.rfc("5227", "2.6-a")
 def test_a_request_for_our_address_is_answered_to_the_byte() -> None:
-    """RFC 826 rx-e, RFC 5227 2.6-a: opcode 2, fields swapped, unicast to the requester."""
+    """Opcode 2, fields swapped, unicast to the requester."""
     link = Link()
     link.hears_arp(REQUEST, GUEST, GATEWAY)
     assert link.says() == [
@@ -62,24 +64,27 @@ def test_addresses_that_come_and_go_are_followed() -> None:
     assert [packet.spa for _, packet in link.says_arp()] == [FREE]
 
 
+@pytest.mark.rfc("5227", "2.1.1-g")
 @pytest.mark.parametrize("target", [FREE, GUEST, OTHER, 0, 0xFFFFFFFF, parse_ip("192.0.2.1")])
 @pytest.mark.parametrize("sender", [GUEST, 0])
 def test_c51_no_answers_for_addresses_that_are_not_ours(target: int, sender: int) -> None:
-    """RFC 5227 2.1.1-g: a guest that probes for a free address, or for its own, hears nothing."""
+    """A guest that probes for a free address, or for its own, hears nothing."""
     link = Link()
     link.hears_arp(REQUEST, sender, target)
     assert link.says() == []
 
 
+@pytest.mark.rfc("826", "rx-f", "rx-c")
 @pytest.mark.parametrize("op", [REPLY, 0, 3, 8, 9, 0xFFFF])
 def test_other_opcodes_draw_no_answer_but_teach(op: int) -> None:
-    """RFC 826 rx-f; rx-b and rx-c come before the opcode is looked at."""
+    """What is learnt is learnt before the opcode is looked at."""
     link = Link()
     link.hears_arp(op, GUEST, GATEWAY)
     assert link.says() == []
     assert link.neighbours.mac_of(GUEST) == GUEST_MAC
 
 
+@pytest.mark.rfc("826", "rx-a")
 @pytest.mark.parametrize(
     "change",
     [
@@ -95,7 +100,6 @@ def test_other_opcodes_draw_no_answer_but_teach(op: int) -> None:
     ids=str,
 )
 def test_other_hardware_and_protocols_are_dropped(change: Any) -> None:
-    """RFC 826 rx-a."""
     link = Link()
     link.hears(ethernet(arp(REQUEST, GUEST, GATEWAY, **change)))
     assert link.says() == []
@@ -103,9 +107,11 @@ def test_other_hardware_and_protocols_are_dropped(change: Any) -> None:
     assert counted(link) == {"bad_type": 1}
 
 
+@pytest.mark.rfc("826", "rx-b")
+@pytest.mark.rfc("5227", "2.3-b")
 @pytest.mark.parametrize("op", [REQUEST, REPLY])
 def test_a_known_neighbour_s_news_is_believed_whatever_the_opcode_and_target(op: int) -> None:
-    """RFC 826 rx-b, RFC 5227 2.3-b: the guest has changed its network card."""
+    """The guest has changed its network card."""
     link = Link()
     link.hears_arp(REQUEST, GUEST, GATEWAY)
     link.hears_arp(op, GUEST, FREE, mac=OTHER_MAC)
@@ -115,22 +121,24 @@ def test_a_known_neighbour_s_news_is_believed_whatever_the_opcode_and_target(op:
     assert link.says()[0][:6] == OTHER_MAC
 
 
+@pytest.mark.rfc("826", "rx-c")
 def test_a_request_to_us_adds_the_sender() -> None:
-    """RFC 826 rx-c."""
     link = Link()
     assert link.neighbours.mac_of(GUEST) is None
     link.hears_arp(REQUEST, GUEST, GATEWAY)
     assert link.neighbours.mac_of(GUEST) == GUEST_MAC
 
 
+@pytest.mark.rfc("826", "rx-d")
 @pytest.mark.parametrize("op", [REQUEST, REPLY])
 def test_gossip_between_others_teaches_nothing(op: int) -> None:
-    """RFC 826 rx-d."""
     link = Link()
     link.hears_arp(op, GUEST, OTHER)
     assert len(link.neighbours) == 0
 
 
+@pytest.mark.rfc("826", "rx-b", "rx-d")
+@pytest.mark.rfc("5227", "2.3-b")
 def test_c51_a_gratuitous_arp_updates_the_known_and_adds_nobody() -> None:
     link = Link()
     link.hears_arp(REQUEST, GUEST, GUEST)
@@ -142,8 +150,8 @@ def test_c51_a_gratuitous_arp_updates_the_known_and_adds_nobody() -> None:
     assert link.says() == []
 
 
+@pytest.mark.rfc("5227", "2.1.1-f", "2.1.1-g")
 def test_c51_a_probe_for_our_address_is_answered_and_teaches_nothing() -> None:
-    """RFC 5227 2.1.1-f, 2.1.1-g."""
     link = Link()
     link.hears_arp(REQUEST, 0, GATEWAY)
     ((dst, packet),) = link.says_arp()
@@ -151,8 +159,8 @@ def test_c51_a_probe_for_our_address_is_answered_and_teaches_nothing() -> None:
     assert len(link.neighbours) == 0
 
 
+@pytest.mark.rfc("826", "tx-b")
 def test_c51_a_short_packet_is_dropped_and_padding_is_ignored() -> None:
-    """RFC 826 tx-b."""
     whole = arp(REQUEST, GUEST, GATEWAY)
     for length in range(len(whole)):
         link = Link()
@@ -165,9 +173,9 @@ def test_c51_a_short_packet_is_dropped_and_padding_is_ignored() -> None:
     assert len(link.says_arp()) == 2
 
 
+@pytest.mark.rfc("826", "sec-a")
 @pytest.mark.parametrize("sender", ["255.255.255.255", "224.0.0.1", "127.0.0.1", "240.0.0.1", "0.0.0.1"])
 def test_impossible_senders_are_dropped(sender: str) -> None:
-    """RFC 826 sec-a."""
     link = Link()
     link.hears_arp(REQUEST, parse_ip(sender), GATEWAY)
     assert link.says() == []
@@ -175,8 +183,8 @@ def test_impossible_senders_are_dropped(sender: str) -> None:
     assert counted(link) == {"bad_sender": 1}
 
 
+@pytest.mark.rfc("826", "sec-b")
 def test_a_sender_that_is_not_the_frame_s_source_is_dropped() -> None:
-    """RFC 826 sec-b."""
     link = Link()
     link.hears(ethernet(arp(REQUEST, GUEST, GATEWAY, sha=OTHER_MAC), src=GUEST_MAC))
     assert link.says() == []
@@ -184,10 +192,12 @@ def test_a_sender_that_is_not_the_frame_s_source_is_dropped() -> None:
     assert counted(link) == {"spoofed_mac": 1}
 
 
+@pytest.mark.rfc("826", "sec-a")
+@pytest.mark.rfc("5227", "2.4-a", "2.4-b")
 @pytest.mark.parametrize("op", [REQUEST, REPLY])
 @pytest.mark.parametrize("target", [GATEWAY, DNS, GUEST])
 def test_c51_a_spoofed_gateway_is_answered_by_a_defence(op: int, target: int) -> None:
-    """RFC 826 sec-a: our own entry cannot be taken. RFC 5227 2.4-a, 2.4-b."""
+    """Our own entry cannot be taken."""
     link = Link()
     link.hears_arp(op, GATEWAY, target)
     ((dst, packet),) = link.says_arp()
@@ -197,8 +207,9 @@ def test_c51_a_spoofed_gateway_is_answered_by_a_defence(op: int, target: int) ->
     assert counted(link) == {"conflicts": 1, "defended": 1}
 
 
+@pytest.mark.rfc("5227", "2.4-b")
 def test_c51_the_gateway_defends_itself_at_most_once_in_ten_seconds() -> None:
-    """RFC 5227 2.4-b, way (c); each address has its own ten seconds."""
+    """Way (c); each address has its own ten seconds."""
     link = Link()
     times = []
     for now in range(0, 25 * S, S // 2):
@@ -210,8 +221,10 @@ def test_c51_the_gateway_defends_itself_at_most_once_in_ten_seconds() -> None:
     assert counted(link) == {"conflicts": 51, "defended": 4}
 
 
+@pytest.mark.rfc("826", "tx-a")
+@pytest.mark.rfc("1122", "2.3.3-e")
 def test_a_request_goes_to_all_and_names_us() -> None:
-    """RFC 826 tx-a, byte for byte; RFC 1122 2.3.3-e."""
+    """Byte for byte."""
     link = Link()
     link.send(GUEST)
     assert link.says() == [
@@ -236,8 +249,8 @@ def test_nobody_is_asked_while_we_have_no_address() -> None:
     assert counted(link) == {"no_address": 1}
 
 
+@pytest.mark.rfc("826", "sec-a")
 def test_c60_ten_thousand_senders_leave_the_table_bounded() -> None:
-    """RFC 826 sec-a."""
     link = Link()
     for number in range(12_000):
         link.hears_arp(REQUEST, parse_ip("10.1.0.1") + number, GATEWAY, now=number)

@@ -30,8 +30,9 @@ def drops(ethernet_layer: EthernetLayer) -> dict[str, int]:
     return {name: value for name, value in ethernet_layer.counters.as_dict().items() if value}
 
 
+@pytest.mark.rfc("1122", "2.3.3-a")
 def test_a_frame_for_us_is_taken_apart() -> None:
-    """RFC 1122 2.3.3-a: Ethernet II."""
+    """Ethernet II."""
     frame = layer().receive(ethernet(b"payload", ETHERTYPE_IPV4))
     assert frame is not None
     assert tuple(frame) == (OUR_MAC, GUEST_MAC, ETHERTYPE_IPV4, b"payload", False)
@@ -46,9 +47,9 @@ def test_the_payload_is_a_view_of_the_buffer(kind: Any) -> None:
     assert frame.payload.obj is (buffer.obj if kind is memoryview else buffer)
 
 
+@pytest.mark.rfc("1122", "2.4-a")
 @pytest.mark.parametrize("dst", [MAC_BROADCAST, bytes.fromhex("01005e000001")])
 def test_a_group_frame_is_marked(dst: bytes) -> None:
-    """RFC 1122 2.4-a."""
     frame = layer().receive(ethernet(b"", ETHERTYPE_IPV4, dst=dst))
     assert frame is not None
     assert frame.group
@@ -118,6 +119,7 @@ def test_a_mac_address_of_ours_must_be_a_host_s() -> None:
             EthernetLayer(mac, Capabilities())
 
 
+@pytest.mark.rfc("1122", "3.3.6-c")
 @pytest.mark.parametrize(
     ("address", "mac"),
     [
@@ -131,7 +133,7 @@ def test_a_mac_address_of_ours_must_be_a_host_s() -> None:
     ],
 )
 def test_ip_groups_map_to_mac_groups(address: str, mac: str | None) -> None:
-    """RFC 1122 3.3.6-c, RFC 1112 §6.4."""
+    """RFC 1112 §6.4."""
     assert group_mac(parse_ip(address)) == (None if mac is None else bytes.fromhex(mac))
 
 
@@ -186,6 +188,7 @@ def test_the_outgoing_queue_is_bounded() -> None:
     assert drops(ethernet_layer) == {"queue_full": 3}
 
 
+@pytest.mark.rfc("1122", "2.3.3-a")
 def test_the_gateway_s_own_frame_reads_back() -> None:
     link = Link()
     link.send(GATEWAY, mac=MAC_BROADCAST)

@@ -21,8 +21,9 @@ def counted(link: Link) -> dict[str, int]:
     return {name: value for name, value in link.neighbours.counters.as_dict().items() if value}
 
 
+@pytest.mark.rfc("1122", "2.3.2.2-a", "2.4-c")
 def test_what_waits_goes_out_once_the_neighbour_answers() -> None:
-    """RFC 1122 2.3.2.2-a, 2.4-c: no error, no loss."""
+    """No error, no loss."""
     link = Link()
     assert link.send(GUEST, b"first") == QUEUED
     assert link.send(GUEST, b"second") == QUEUED
@@ -52,16 +53,17 @@ def test_the_latest_few_are_kept() -> None:
     assert counted(link) == {"waiting_overflow": 3}
 
 
+@pytest.mark.rfc("1122", "2.3.2.1-b")
 def test_a_hundred_datagrams_in_a_second_ask_once() -> None:
-    """RFC 1122 2.3.2.1-b."""
     link = Link()
     for number in range(100):
         link.send(GUEST, now=number * 9 * MS)
     assert len(link.says_arp()) == 1
 
 
+@pytest.mark.rfc("1122", "2.3.2.1-b", "3.3.1.4-a")
 def test_an_unanswered_question_is_repeated_each_second_and_given_up() -> None:
-    """RFC 1122 2.3.2.1-b, 3.3.1.4-a: then silence, and the datagrams are handed back."""
+    """Then silence, and the datagrams are handed back."""
     link = Link()
     link.send(GUEST, b"hello", now=5 * S)
     assert len(link.says_arp()) == 1
@@ -88,9 +90,9 @@ def test_a_neighbour_given_up_is_asked_anew_when_there_is_need() -> None:
     assert link.says() == [datagram(b"again")]
 
 
+@pytest.mark.rfc("1122", "2.3.2.1-a", "2.3.2.1-c")
 @pytest.mark.parametrize("timeout", [60 * S, 5 * S])
 def test_an_entry_goes_out_of_date_and_is_asked_about_by_unicast(timeout: int) -> None:
-    """RFC 1122 2.3.2.1-a, 2.3.2.1-c."""
     link = Link(NeighbourConfig(timeout_us=timeout))
     link.guest_answers(now=0)
     assert link.run(until=timeout - 1) == []
@@ -130,8 +132,9 @@ def test_what_was_known_serves_on_while_the_question_is_open() -> None:
     assert len(link.says()) == 6  # and one question
 
 
+@pytest.mark.rfc("1122", "3.3.1.4-a")
 def test_a_neighbour_that_went_away_is_noticed() -> None:
-    """RFC 1122 3.3.1.4-a, 2.3.2.1 (2): deleted after N polls without an answer."""
+    """RFC 1122 §2.3.2.1 (2): deleted after N polls without an answer."""
     link = Link()
     link.guest_answers(now=0)
     link.run(until=61 * S)

@@ -62,9 +62,11 @@ def test_the_codecs_read_what_construct_reads(data: bytes) -> None:
 # Echo
 
 
+@pytest.mark.rfc("1122", "3.1-a", "3.2.2.6-a", "3.2.2.6-e")
+@pytest.mark.rfc("792", "echo-a")
+@pytest.mark.rfc("1812", "4.3.2.5-b", "4.3.3.6-a", "4.3.3.6-c")
 @pytest.mark.parametrize("size", [0, 1, 56, 1472])
 def test_a_ping_is_answered(size: int) -> None:
-    """RFC 1122 3.1-a, 3.2.2.6-a, -e, RFC 792 echo-a, RFC 1812 4.3.2.5-b, 4.3.3.6-a, -c."""
     rig = Rig()
     data = bytes(n & 0xFF for n in range(size))
     rig.receive(ipv4(echo(ident=0xBEEF, seq=0xFFFF, data=data), proto=ICMP, tos=0x10, ttl=1))
@@ -73,9 +75,10 @@ def test_a_ping_is_answered(size: int) -> None:
     assert reply.payload == echo(ident=0xBEEF, seq=0xFFFF, data=data, type_=0)
 
 
+@pytest.mark.rfc("792", "general-d")
 @given(st.binary(max_size=40), st.integers(0, 65535), st.integers(0, 65535))
 def test_the_updated_checksum_is_right(data: bytes, ident: int, seq: int) -> None:
-    """RFC 792 general-d, for odd and even lengths and all corners of ones' complement."""
+    """For odd and even lengths and all corners of ones' complement."""
     rig = Rig()
     rig.receive(ipv4(echo(ident, seq, data), proto=ICMP))
     (reply,) = rig.sent()
@@ -83,8 +86,8 @@ def test_the_updated_checksum_is_right(data: bytes, ident: int, seq: int) -> Non
     assert reply.payload[4:] == echo(ident, seq, data)[4:]
 
 
+@pytest.mark.rfc("1122", "3.2.2.6-e")
 def test_a_ping_of_8000_octets_through_a_narrow_link() -> None:
-    """RFC 1122 3.2.2.6-e."""
     rig = Rig(mtu=576)
     message = echo(data=bytes(8000))
     for at in range(0, len(message), 552):
@@ -93,18 +96,20 @@ def test_a_ping_of_8000_octets_through_a_narrow_link() -> None:
     assert b"".join(part.payload for part in rig.sent()) == echo(data=bytes(8000), type_=0)
 
 
+@pytest.mark.rfc("1122", "3.2.2.6-d", "3.3.4.2-a")
 def test_the_address_that_was_asked_answers() -> None:
-    """RFC 1122 3.2.2.6-d, 3.3.4.2-a."""
     other = parse_ip("10.0.2.3")
     rig = Rig(addresses=((GATEWAY, 24), (other, 24)))
     for address in (GATEWAY, other):
         rig.receive(ipv4(echo(), proto=ICMP, dst=address))
     assert [reply.src for reply in rig.sent()] == [GATEWAY, other]
+    rig.receive(ipv4(udp(b"nobody", dst=other), dst=other))
+    assert [error.src for error in rig.sent()] == [other]
 
 
+@pytest.mark.rfc("1122", "3.2.2.6-c")
 @pytest.mark.parametrize("dst", [LIMITED_BROADCAST, parse_ip("10.0.2.255"), parse_ip("224.0.0.1")])
 def test_a_broadcast_ping_is_not(dst: int) -> None:
-    """RFC 1122 3.2.2.6-c."""
     rig = Rig()
     rig.receive(ipv4(echo(), proto=ICMP, dst=dst), group=True)
     assert rig.silent()
@@ -125,8 +130,8 @@ def test_c45_nobody_answers_for_another() -> None:
     assert (message.ident, message.seq, bytes(message.data), message.is_request) == (3, 4, b"data", True)
 
 
+@pytest.mark.rfc("1812", "4.3.3.6-b")
 def test_echo_can_be_switched_off() -> None:
-    """RFC 1812 4.3.3.6-b."""
     rig = Rig()
     rig.interface.icmp.answer_echo = False
     rig.receive(ipv4(echo(), proto=ICMP))
@@ -160,9 +165,10 @@ def test_c60_replies_that_wait_are_bounded() -> None:
 # What is dropped
 
 
+@pytest.mark.rfc("792", "general-d")
 @given(st.integers(0, 8 * 16 - 1))
 def test_c13_a_bad_icmp_checksum(bit: int) -> None:
-    """RFC 792 general-d, RFC 5508 REQ-3."""
+    """RFC 5508 REQ-3, too."""
     message = bytearray(echo())
     message[bit // 8] ^= 1 << bit % 8
     rig = Rig()
@@ -182,14 +188,29 @@ IGNORED = {
 IGNORED |= {15: "information", 16: "information", 17: "mask", 18: "mask"}
 
 
+@pytest.mark.rfc("1122", "3.2.2-a", "3.2.2.7-a")
+@pytest.mark.rfc("1812", "4.3.2.1-a")
 @pytest.mark.parametrize("type_", [*IGNORED, 1, 2, 6, 7, 19, 30, 200, 255])
 def test_types_that_draw_silence(type_: int) -> None:
-    """RFC 1122 3.2.2-a, 3.2.2.2-b, 3.2.2.3-a, 3.2.2.7-a, 3.2.2.8-a, 3.2.2.9-a, RFC 1812 4.3.2.1-a, 4.3.3.3-a."""
     rig = Rig()
     rig.receive(ipv4(icmp(type_, 0, ZERO, ipv4(udp(b"x"), src=GATEWAY, dst=GUEST)), proto=ICMP))
     assert rig.silent()
     name = IGNORED.get(type_)
     assert rig.count(f"icmp.{name}_ignored" if name else "icmp.unknown_type") == 1
+
+
+@pytest.mark.rfc("1122", "3.2.2.2-c")
+@pytest.mark.parametrize("code", range(4))
+@pytest.mark.parametrize("better", ["10.0.2.9", "192.0.2.1"])
+def test_a_redirect_changes_no_route(code: int, better: str) -> None:
+    router = parse_ip("10.0.2.1")
+    rig = Rig(gateways=(router,))
+    quote = ipv4(udp(b"data", src=GATEWAY, dst=REMOTE), src=GATEWAY, dst=REMOTE)
+    for sender in (router, GUEST):
+        rig.receive(ipv4(icmp(5, code, parse_ip(better).to_bytes(4, "big"), quote), src=sender, proto=ICMP))
+    assert rig.interface.ipv4.routes.next_hop(REMOTE) == router
+    assert rig.count("icmp.redirect_ignored") == 2
+    assert rig.silent()
 
 
 def test_a_truncated_message() -> None:
@@ -203,9 +224,9 @@ def test_a_truncated_message() -> None:
 OURS = ipv4(udp(b"data", 5000, 53, src=GATEWAY, dst=GUEST), src=GATEWAY, dst=GUEST)
 
 
+@pytest.mark.rfc("1122", "3.2.2.4-a", "3.2.2.5-b", "3.4-b")
 @pytest.mark.parametrize(("type_", "code"), [(3, 0), (3, 1), (3, 3), (3, 13), (11, 0), (11, 1), (12, 0)])
 def test_errors_go_up_with_their_quote(type_: int, code: int) -> None:
-    """RFC 1122 3.2.2.1-b, 3.2.2.4-a, 3.2.2.5-b, 3.4-b."""
     error = receive(Rig(), icmp(type_, code, b"\x09\x00\x05\x00", OURS[:28]), src=REMOTE)
     assert isinstance(error, IcmpError)
     assert (error.type, error.code, error.source, error.mtu) == (type_, code, REMOTE, 0)
@@ -225,8 +246,9 @@ def test_the_next_hop_mtu_goes_up() -> None:
     assert error.mtu == 1000
 
 
+@pytest.mark.rfc("1191", "6.2-a", "3-a")
 def test_only_the_transport_lowers_the_path_mtu() -> None:
-    """RFC 1191 6.2-a: what arrives changes nothing by itself; what a transport vouches for does, at once (3-a)."""
+    """What arrives changes nothing by itself; what a transport vouches for does, at once."""
     rig = Rig()
     ipv4_layer = rig.interface.ipv4
     rig.receive(
@@ -275,6 +297,7 @@ BAD_QUOTES = {
 }
 
 
+@pytest.mark.rfc("1122", "3.4-b")
 @pytest.mark.parametrize("quote", BAD_QUOTES.values(), ids=BAD_QUOTES)
 def test_quotes_that_cannot_be(quote: bytes) -> None:
     rig = Rig()
@@ -307,8 +330,9 @@ def test_errors_that_were_not_for_us() -> None:
     assert rig.count("icmp.error_broadcast") == 1
 
 
+@pytest.mark.rfc("1122", "3.2.2.1-a", "3.3.8-a")
 def test_unknown_protocols() -> None:
-    """RFC 1122 3.2.2.1-a, 3.3.8-a: code 2; and an error about one goes to nobody."""
+    """Code 2; and an error about one goes to nobody."""
     rig = Rig()
     rig.receive(ipv4(b"12345678", proto=253))
     (error,) = rig.sent()

@@ -38,9 +38,12 @@ def packet_of(rig: Rig, datagram: bytes, *, group: bool = False) -> Packet:
 OFFENDER = ipv4(udp(b"x" * 20), tos=0xFF, options=b"\x01\x01\x01\x00")
 
 
+@pytest.mark.rfc("792", "du-a", "general-c", "general-e")
+@pytest.mark.rfc("1122", "3.2.2-b", "3.2.2-c")
+@pytest.mark.rfc("1812", "4.3.2.2-a", "4.3.2.3-b", "4.3.2.5-a")
+@pytest.mark.rfc("1191", "4-a")
 @pytest.mark.parametrize("code", range(16))
 def test_c44_the_shape_of_unreachable(code: int) -> None:
-    """RFC 792 du-a, general-c, -e, RFC 1122 3.2.2-b, -c, RFC 1812 4.3.2.2-a, 4.3.2.3-b, 4.3.2.5-a, RFC 1191 4-a."""
     rig = Rig()
     packet = packet_of(rig, OFFENDER)
     assert rig.interface.icmp.unreachable(packet, code, mtu=1280)
@@ -52,9 +55,10 @@ def test_c44_the_shape_of_unreachable(code: int) -> None:
     assert error.payload[8:] == OFFENDER
 
 
+@pytest.mark.rfc("1812", "4.3.2.3-a")
 @pytest.mark.parametrize(("size", "quoted"), [(0, 28), (1, 29), (520, 548), (1400, 548)])
 def test_c44_as_much_is_quoted_as_fits(size: int, quoted: int) -> None:
-    """RFC 1812 4.3.2.3-a: 576 octets in all."""
+    """576 octets in all."""
     rig = Rig()
     datagram = ipv4(udp(bytes(size)))
     rig.receive(datagram, padding=bytes(30))
@@ -64,8 +68,10 @@ def test_c44_as_much_is_quoted_as_fits(size: int, quoted: int) -> None:
     assert len(error.datagram) <= 576
 
 
+@pytest.mark.rfc("1812", "5.2.7.1-c")
+@pytest.mark.rfc("792", "du-b")
 def test_c44_fragmentation_needed_in_answer_to_what_is_too_large_for_the_world() -> None:
-    """RFC 1812 5.2.7.1-c, RFC 792 du-b: as the gateway would say it, in another's name."""
+    """As the gateway would say it, in another's name."""
     rig = Rig(any_ip=True)
     datagram = ipv4(udp(bytes(1400), dst=REMOTE), dst=REMOTE, flags=DF)
     assert rig.interface.icmp.error(3, 4, datagram[:28], source=parse_ip("198.51.100.1"), mtu=1000)
@@ -78,8 +84,9 @@ def test_c44_fragmentation_needed_in_answer_to_what_is_too_large_for_the_world()
     assert error.payload[8:] == datagram[:28]
 
 
+@pytest.mark.rfc("1812", "4.3.2.4-a")
 def test_errors_about_what_was_for_others_come_from_us() -> None:
-    """RFC 1812 4.3.2.4-a; and none without an address to speak from."""
+    """And there are none without an address to speak from."""
     rig = Rig(any_ip=True)
     datagram = ipv4(udp(b"x", dst=REMOTE), dst=REMOTE)
     assert rig.interface.icmp.unreachable(packet_of(rig, datagram), 13)
@@ -125,9 +132,12 @@ BANNED = {
 }
 
 
+@pytest.mark.rfc("1122", "3.2.2-f", "3.2.2-g", "3.2.2-i", "3.2.2-j")
+@pytest.mark.rfc("1812", "4.3.2.7-a", "4.3.2.7-b", "4.3.2.7-c", "4.3.2.7-e", "4.3.2.7-f", "4.3.2.7-g")
+@pytest.mark.rfc("792", "general-a", "general-b")
 @pytest.mark.parametrize(("datagram", "counter"), BANNED.values(), ids=BANNED)
 def test_c44_errors_that_are_banned(datagram: bytes, counter: str) -> None:
-    """RFC 1122 3.2.2-f to -j, RFC 1812 4.3.2.7-a to -g: whatever the error, whoever asks for it."""
+    """Whatever the error, whoever asks for it."""
     rig = Rig(any_ip=True)
     icmp_layer = rig.interface.icmp
     for type_, code in ((3, 0), (3, 4), (3, 13), (11, 0), (11, 1), (12, 0)):
@@ -136,8 +146,10 @@ def test_c44_errors_that_are_banned(datagram: bytes, counter: str) -> None:
     assert rig.count(f"icmp_errors.{counter}") == 6
 
 
+@pytest.mark.rfc("1122", "3.2.2-h")
+@pytest.mark.rfc("1812", "4.3.2.7-d")
 def test_c44_no_error_about_a_link_layer_broadcast() -> None:
-    """RFC 1122 3.2.2-h, RFC 1812 4.3.2.7-d: the quote cannot tell, the packet can."""
+    """The quote cannot tell, the packet can."""
     rig = Rig()
     packet = packet_of(rig, ipv4(udp(b"x")))
     packet.broadcast = True
@@ -146,15 +158,27 @@ def test_c44_no_error_about_a_link_layer_broadcast() -> None:
     assert rig.count("icmp_errors.about_broadcast") == 2
 
 
+@pytest.mark.rfc("1122", "3.2.2-f")
 @pytest.mark.parametrize("type_", [0, 8, 13, 17])
 def test_errors_about_queries_are_allowed(type_: int) -> None:
-    """RFC 1122 3.2.2-f."""
     rig = Rig()
     assert rig.interface.icmp.error(3, 1, ipv4(icmp(type_, 0, ZERO), proto=ICMP))
 
 
+@pytest.mark.rfc("1122", "3.2.2.2-a")
+@pytest.mark.rfc("1812", "4.3.3.3-a")
+def test_no_redirects_and_no_source_quench() -> None:
+    """Nor anything else that is no error, whoever asks for it."""
+    rig = Rig(any_ip=True)
+    for type_ in range(256):
+        assert rig.interface.icmp.error(type_, 0, OFFENDER) == (type_ in {3, 11, 12})
+    assert {datagram.payload[0] for datagram in rig.sent()} == {3, 11, 12}
+    assert rig.count("icmp_errors.bad_type") == 253
+
+
+@pytest.mark.rfc("1812", "4.3.2.8-a")
 def test_c44_the_rate_limit() -> None:
-    """RFC 1812 4.3.2.8-a: errors are limited, echo replies are not."""
+    """Errors are limited, echo replies are not."""
     rig = Rig()
     errors = 0
     for _ in range(200):

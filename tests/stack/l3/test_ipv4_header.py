@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,11 +27,11 @@ def test_a_truncated_header_is_none(data: bytes) -> None:
     assert IPV4.read(data) is None
 
 
+@pytest.mark.rfc("791", "3.1-c", "3.1-d")
 @given(BYTE, WORD, WORD, st.integers(0, 0x7FFF), BYTE, BYTE, ADDRESS, ADDRESS)
 def test_the_writer_agrees_with_the_declaration(
     tos: int, length: int, ident: int, flags: int, ttl: int, proto: int, src: int, dst: int
 ) -> None:
-    """RFC 791 3.1-c, 3.1-d."""
     header = write_header(tos, length, ident, flags, ttl, proto, src, dst)
     assert internet_checksum(header) == 0
     record = IPV4.read(header)

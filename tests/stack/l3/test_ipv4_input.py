@@ -29,8 +29,8 @@ def take(rig: Rig, datagram: bytes, *, group: bool = False, padding: bytes = b""
     return rig.interface.ipv4.receive(payload, group, rig.now, False, bytes(6))
 
 
+@pytest.mark.rfc("1122", "3.2.1.6-b", "3.2.1.8-b", "3.4-a")
 def test_a_datagram_is_handed_up_with_all_that_is_known_of_it() -> None:
-    """RFC 1122 3.2.1.6-b, 3.2.1.8-b, 3.4-a."""
     datagram = ipv4(b"payload!", tos=0x28, ttl=9, options=UNKNOWN)
     packet = Rig().interface.ipv4.receive(memoryview(datagram), False, 0, True, b"\x02mac01")
     assert packet is not None
@@ -64,17 +64,20 @@ BAD_HEADERS = {
 }
 
 
+@pytest.mark.rfc("1812", "5.2.2-a", "4.3.2.7-b", "5.2.2-b")
+@pytest.mark.rfc("791", "3.1-a")
+@pytest.mark.rfc("1122", "3.1-c", "3.2.1.1-a", "3.2.1.2-a")
 @pytest.mark.parametrize(("datagram", "counter"), BAD_HEADERS.values(), ids=BAD_HEADERS)
 def test_c49_length_fields_are_held_against_what_is_there(datagram: bytes, counter: str) -> None:
-    """RFC 1812 5.2.2-a, 4.3.2.7-b: silence."""
+    """Silence."""
     rig = Rig()
     rig.receive(datagram)
     assert rig.count(f"ipv4.{counter}") == 1
     assert rig.silent()
 
 
+@pytest.mark.rfc("791", "3.1-b")
 def test_c49_padding_is_no_data() -> None:
-    """RFC 791 3.1-b."""
     rig = Rig()
     packet = take(rig, ipv4(b"x"), padding=b"stale octets of the frame before")
     assert packet is not None
@@ -82,9 +85,10 @@ def test_c49_padding_is_no_data() -> None:
     assert len(packet.datagram) == 21
 
 
+@pytest.mark.rfc("1122", "3.2.1.2-a")
 @given(st.integers(0, 159))
 def test_c13_each_bit_of_the_header_counts(bit: int) -> None:
-    """RFC 1122 3.2.1.2-a: any single bit that flips is noticed."""
+    """Any single bit that flips is noticed."""
     rig = Rig()
     datagram = bytearray(ipv4(b"12345678"))
     datagram[bit // 8] ^= 1 << bit % 8
@@ -95,10 +99,12 @@ MARTIAN_SOURCES = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.1", "224.0.0.1"
 MARTIAN_SOURCES += ["255.255.255.255", "10.0.2.255", "10.0.2.0"]
 
 
+@pytest.mark.rfc("1122", "3.2.1.3-d", "3.2.1.3-e", "3.2.1.3-f", "4.1.3.6-a")
+@pytest.mark.rfc("1812", "5.3.7-a")
 @pytest.mark.parametrize("source", MARTIAN_SOURCES)
 @pytest.mark.parametrize("any_ip", [False, True])
 def test_sources_that_cannot_be(source: str, any_ip: bool) -> None:
-    """RFC 1122 3.2.1.3-d, -e, -f, RFC 1812 5.3.7-a: dropped, no ICMP."""
+    """Dropped, no ICMP."""
     rig = Rig(any_ip=any_ip)
     rig.receive(ipv4(udp(b"x", src=parse_ip(source)), src=parse_ip(source)))
     assert rig.count("ipv4.martian_source") == 1
@@ -112,8 +118,9 @@ def test_our_own_address_as_the_source() -> None:
     assert rig.silent()
 
 
+@pytest.mark.rfc("1122", "3.2.1.3-e")
 def test_zero_as_the_source_asks_for_an_address() -> None:
-    """RFC 1122 3.2.1.3-e: a DHCP client's datagram."""
+    """A DHCP client's datagram."""
     rig = Rig()
     packet = take(rig, ipv4(udp(b"x"), src=0, dst=LIMITED_BROADCAST), group=True)
     assert packet is not None
@@ -121,18 +128,20 @@ def test_zero_as_the_source_asks_for_an_address() -> None:
     assert take(rig, ipv4(echo(), src=0, dst=LIMITED_BROADCAST, proto=ICMP), group=True) is None
 
 
+@pytest.mark.rfc("1122", "3.2.1.3-e", "3.2.1.3-f")
+@pytest.mark.rfc("1812", "5.3.7-b")
 @pytest.mark.parametrize("destination", ["0.0.0.0", "0.9.9.9", "127.0.0.1", "240.0.0.1", "254.1.1.1"])
 @pytest.mark.parametrize("any_ip", [False, True])
 def test_destinations_that_cannot_be(destination: str, any_ip: bool) -> None:
-    """RFC 1122 3.2.1.3-e, -f, RFC 1812 5.3.7-b."""
     rig = Rig(any_ip=any_ip)
     rig.receive(ipv4(udp(b"x"), dst=parse_ip(destination)))
     assert rig.count("ipv4.martian_destination") == 1
     assert rig.silent()
 
 
+@pytest.mark.rfc("1122", "3.1-b", "3.2.1.3-c", "3.3.6-a", "3.3.6-e")
 def test_whose_destination_it_is() -> None:
-    """RFC 1122 3.1-b, 3.2.1.3-c; RFC 1122 3.3.6-a, -e: broadcasts, the old form included."""
+    """Broadcasts, the old form included."""
     host, gateway = Rig(), Rig(any_ip=True)
     assert take(host, ipv4(b"", dst=REMOTE)) is None
     assert host.count("ipv4.not_ours") == 1
@@ -149,23 +158,27 @@ def test_whose_destination_it_is() -> None:
         assert rig.count("ipv4.group_not_joined") == 1
 
 
+@pytest.mark.rfc("1122", "3.3.6-d")
 def test_a_broadcast_frame_with_a_unicast_datagram() -> None:
-    """RFC 1122 3.3.6-d."""
     for rig, dst in ((Rig(), GATEWAY), (Rig(any_ip=True), REMOTE)):
         rig.receive(ipv4(udp(b"x", dst=dst), dst=dst), group=True)
         assert rig.count("ipv4.group_frame_unicast") == 1
         assert rig.silent()
 
 
+@pytest.mark.rfc("1122", "3.2.1.7-b")
 @pytest.mark.parametrize("ttl", [0, 1])
 def test_time_to_live_of_what_is_for_us(ttl: int) -> None:
-    """RFC 1122 3.2.1.7-b: it matters only to those who forward."""
+    """It matters only to those who forward."""
     assert take(Rig(any_ip=True), ipv4(b"", ttl=ttl)) is not None
 
 
+@pytest.mark.rfc("1812", "5.3.1-b", "5.3.1-c")
+@pytest.mark.rfc("791", "3.1-e")
+@pytest.mark.rfc("792", "te-a")
 @pytest.mark.parametrize("ttl", [0, 1])
 def test_c44_time_to_live_of_what_is_forwarded(ttl: int) -> None:
-    """RFC 1812 5.3.1-b, RFC 791 3.1-e, RFC 792 te-a; and 5.3.1-c: two is enough."""
+    """One must be left after us, so two is enough."""
     rig = Rig(any_ip=True)
     datagram = ipv4(udp(b"x" * 40, dst=REMOTE), dst=REMOTE, ttl=ttl)
     rig.receive(datagram)
@@ -185,17 +198,22 @@ def test_source_routes_are_refused(options: bytes) -> None:
     assert rig.silent()
 
 
+@pytest.mark.rfc("1122", "3.2.1.8-c", "3.2.1.8-e")
+@pytest.mark.rfc("791", "3.1-g")
 @pytest.mark.parametrize(
     "options", [UNKNOWN, STREAM_ID, NOP * 4, END + b"\x83\xff\x00", NOP + END + b"\x07\x00"]
 )
 def test_options_that_are_passed_over(options: bytes) -> None:
-    """RFC 1122 3.2.1.8-c, -e, RFC 791 3.1-g: also what stands after End of Options."""
+    """Also what stands after End of Options."""
     packet = take(Rig(), ipv4(b"x", options=options))
     assert packet is not None
     assert packet.options == options
     assert bytes(packet.payload) == b"x"
 
 
+@pytest.mark.rfc("791", "3.1-g")
+@pytest.mark.rfc("1122", "3.2.2.5-a")
+@pytest.mark.rfc("792", "pp-a")
 @pytest.mark.parametrize(
     ("options", "pointer"),
     [
@@ -206,7 +224,7 @@ def test_options_that_are_passed_over(options: bytes) -> None:
     ],
 )
 def test_options_of_impossible_length(options: bytes, pointer: int) -> None:
-    """RFC 791 3.1-g, RFC 1122 3.2.2.5-a, RFC 792 pp-a: Parameter Problem, with a pointer."""
+    """Parameter Problem, with a pointer."""
     rig = Rig()
     datagram = ipv4(udp(b"x"), options=options)
     rig.receive(datagram)
@@ -217,15 +235,16 @@ def test_options_of_impossible_length(options: bytes, pointer: int) -> None:
     assert rig.count("ipv4.bad_options") == 1
 
 
+@pytest.mark.rfc("791", "3.1-g")
 @given(st.binary(max_size=40))
 def test_options_of_any_kind_are_walked_to_an_end(options: bytes) -> None:
-    """RFC 791 3.1-g."""
     result = check_options(memoryview(options))
     assert result in {OPTIONS_OK, OPTIONS_SOURCE_ROUTE} or 0 <= result < len(options)
 
 
+@pytest.mark.rfc("6864", "4.1-a", "4.1-c")
 def test_atomic_datagrams_with_one_identification() -> None:
-    """RFC 6864 4.1-a, -c: both are delivered, and a reassembly under way is left alone."""
+    """Both are delivered, and a reassembly under way is left alone."""
     rig = Rig()
     assert take(rig, ipv4(b"x" * 8, ident=5, flags=MF)) is None
     for _ in range(2):
@@ -233,7 +252,7 @@ def test_atomic_datagrams_with_one_identification() -> None:
     assert take(rig, ipv4(b"y", ident=5, flags=0, offset=8)) is not None
 
 
+@pytest.mark.rfc("1122", "3.3.2-c")
 def test_mms_r() -> None:
-    """RFC 1122 3.3.2-c."""
     assert Rig().interface.ipv4.max_receive() == 65515
     assert Rig(reassembly=Reassembly(max_datagram=2000)).interface.ipv4.max_receive() == 1980

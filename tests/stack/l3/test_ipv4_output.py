@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stack.packets import GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC, REMOTE, UDP, Ip
+from tests.stack.packets import (
+    GATEWAY,
+    GATEWAY_MAC,
+    GUEST,
+    GUEST_MAC,
+    ICMP,
+    REMOTE,
+    UDP,
+    Ip,
+    echo,
+    ipv4,
+    udp,
+)
 from tests.stack.rig import SECOND, Rig
 from usernat.stack.addr import LIMITED_BROADCAST, parse_ip
 from usernat.stack.device import MIN_MTU, Capabilities
@@ -21,7 +33,7 @@ SECOND_ROUTER = parse_ip("10.0.2.3")
 
 
 def send(
-    rig: Rig, size: int = 100, *, dst: int = GUEST, df: bool = False, src: int = GATEWAY, ttl: int = 64
+    rig: Rig, size: int = 100, *, dst: int = GUEST, df: bool = False, src: int = GATEWAY, ttl: int | None = 64
 ) -> int:
     return rig.interface.ipv4.send(UDP, src, dst, [bytes(8), bytes(size - 8)], df=df, ttl=ttl, now=rig.now)
 
@@ -34,8 +46,9 @@ def test_the_results_differ() -> None:
     assert len({SENT, QUEUED, DROPPED, TOO_BIG, NO_ROUTE}) == 5
 
 
+@pytest.mark.rfc("1122", "3.2.1.7-c", "3.3.1.1-a", "3.3.1.1-b")
 def test_a_datagram_goes_to_its_neighbour() -> None:
-    """RFC 1122 3.2.1.7-c, 3.3.1.1-a: on link by the mask, so ARP names the MAC address."""
+    """On link by the mask, so ARP names the MAC address."""
     rig = Rig()
     result = rig.interface.ipv4.send(UDP, GATEWAY, GUEST, [b"head", b"data"], ttl=7, tos=0x10, now=rig.now)
     assert result == SENT
@@ -47,15 +60,34 @@ def test_a_datagram_goes_to_its_neighbour() -> None:
     assert (datagram.src, datagram.dst, datagram.ttl, datagram.df) == (GATEWAY, GUEST, 64, False)
 
 
+@pytest.mark.rfc("1122", "3.2.1.7-a")
 @pytest.mark.parametrize("ttl", [0, -1, 256])
 def test_a_ttl_that_cannot_be(ttl: int) -> None:
-    """RFC 1122 3.2.1.7-a."""
     with pytest.raises(ValueError, match="TTL"):
         send(Rig(), ttl=ttl)
 
 
+@pytest.mark.rfc("1122", "3.2.1.7-c")
+def test_the_ttl_that_nobody_chose_is_a_setting() -> None:
+    """Of ICMP, UDP and echo sockets alike; one that is given goes before it."""
+    rig = Rig()
+    assert rig.interface.ipv4.output.default_ttl == 64
+    rig.interface.ipv4.output.default_ttl = 99
+    socket, ping = rig.interface.udp.bind(None, 7), rig.interface.echo.bind(7)
+    rig.receive(ipv4(echo(), proto=ICMP))
+    rig.receive(ipv4(udp(b"nobody", dst_port=9)))
+    socket.send(b"", GUEST, 9)
+    ping.request(GUEST, 1, b"")
+    assert send(rig, 2000, ttl=None) == SENT
+    assert [datagram.ttl for datagram in rig.sent()] == [99] * 6
+    socket.send(b"", GUEST, 9, ttl=5)
+    ping.request(GUEST, 1, b"", ttl=6)
+    assert [datagram.ttl for datagram in rig.sent()] == [5, 6]
+
+
+@pytest.mark.rfc("1122", "3.2.1.3-b", "3.2.1.3-e")
 def test_only_our_addresses_are_sources() -> None:
-    """RFC 1122 3.2.1.3-b, -e: a gateway speaks for others, a host only asks for its address without one."""
+    """A gateway speaks for others, a host only asks for its address without one."""
     rig = Rig()
     assert send(rig, src=REMOTE) == NO_ROUTE
     assert send(rig, src=0) == NO_ROUTE
@@ -64,25 +96,27 @@ def test_only_our_addresses_are_sources() -> None:
     assert send(Rig(any_ip=True), src=REMOTE) == SENT
 
 
+@pytest.mark.rfc("1122", "3.2.1.3-e", "3.2.1.3-f", "3.3.1.1-b")
 @pytest.mark.parametrize("dst", ["0.0.0.0", "127.0.0.1", "250.1.1.1", "10.0.2.2", "8.8.8.8"])
 def test_where_nothing_goes(dst: str) -> None:
-    """RFC 1122 3.2.1.3-e, -f, 3.3.1.1-b: without a gateway, off-link is no place."""
+    """Without a gateway, off-link is no place."""
     rig = Rig()
     assert send(rig, dst=parse_ip(dst)) == NO_ROUTE
     assert rig.count("ipv4_output.no_route") == 1
     assert rig.interface.ipv4.source_for(parse_ip(dst)) is None
 
 
+@pytest.mark.rfc("1122", "3.3.6-b", "3.3.6-c")
 def test_broadcast_and_multicast_frames() -> None:
-    """RFC 1122 3.3.6-b, 3.3.6-c."""
     rig = Rig()
     for dst in ("255.255.255.255", "10.0.2.255", "224.129.2.3"):
         assert send(rig, dst=parse_ip(dst)) == SENT
     assert [mac.hex() for mac in macs(rig)] == ["ffffffffffff", "ffffffffffff", "01005e010203"]
 
 
+@pytest.mark.rfc("1122", "3.3.1.2-a", "3.3.1.2-b", "3.3.1.4-a", "3.3.1.6-a")
 def test_default_gateways_and_the_next_when_one_is_dead() -> None:
-    """RFC 1122 3.3.1.2-a, -b, 3.3.1.4-a: ARP tells that the first is dead; no ping does."""
+    """ARP tells that the first is dead; no ping does."""
     rig = Rig(gateways=(ROUTER, SECOND_ROUTER))
     neighbours = rig.interface.ethernet.neighbours
     neighbours.learn(SECOND_ROUTER, b"\x02\0\0\0\0\x03", rig.now)
@@ -115,8 +149,10 @@ def test_c60_what_is_known_of_destinations_is_bounded() -> None:
     assert rig.count("ipv4_output.paths_evicted") == 5
 
 
+@pytest.mark.rfc("791", "3.2-frag-a")
+@pytest.mark.rfc("6864", "4.3-b")
+@pytest.mark.rfc("1122", "3.3.3-b", "3.3.3-a")
 def test_c47_what_may_not_be_cut_is_not_sent() -> None:
-    """RFC 791 3.2-frag-a, RFC 1122 3.3.3-b."""
     rig = Rig(mtu=600)
     assert send(rig, 1400, df=True) == TOO_BIG
     assert rig.silent()
@@ -137,19 +173,39 @@ def test_a_segment_for_the_device_to_cut_passes_whole() -> None:
     assert frame.parts[-1] is parts[1]
 
 
+@pytest.mark.rfc("6864", "4.1-b")
 def test_atomic_datagrams_carry_no_identification() -> None:
-    """RFC 6864 4.1-b."""
     rig = Rig()
     assert [send(rig, df=True), send(rig, df=True)] == [SENT, SENT]
     assert [datagram.ident for datagram in rig.sent()] == [0, 0]
 
 
+@pytest.mark.rfc("6864", "4.2-a", "4.3-a")
+@pytest.mark.rfc("791", "3.2-id-a")
 def test_c59_all_others_have_one_of_their_own() -> None:
-    """RFC 6864 4.2-a, RFC 791 3.2-id-a."""
     rig = Rig()
     for _ in range(50):
         send(rig)
     assert len({datagram.ident for datagram in rig.sent()}) == 50
+
+
+@pytest.mark.rfc("6864", "4.3-a", "5.2-a")
+def test_c59_without_a_free_identification_nothing_is_sent_that_needs_one() -> None:
+    """A datagram that fits goes atomic; one that must be cut does not go, until a minute has passed."""
+    rig = Rig()
+    for _ in range(65536):
+        rig.interface.ipv4.output.ip_ids.next(GATEWAY, GUEST, UDP, rig.now)
+    assert send(rig) == SENT
+    (datagram,) = rig.sent()
+    assert (datagram.df, datagram.ident) == (True, 0)
+    assert send(rig, 3000) == DROPPED
+    assert rig.silent()
+    assert rig.count("ipv4_output.no_identification") == 1
+    assert rig.count("ip_id.exhausted") == 2
+    rig.pass_time(60 * SECOND)
+    rig.interface.ethernet.neighbours.learn(GUEST, GUEST_MAC, rig.now)
+    assert send(rig, 3000) == SENT
+    assert len(rig.sent()) == 3
 
 
 def rebuild(datagrams: list[Ip]) -> bytes:
@@ -163,6 +219,9 @@ def rebuild(datagrams: list[Ip]) -> bytes:
     return bytes(whole.payload)
 
 
+@pytest.mark.rfc("791", "3.2-frag-b", "3.2-frag-c", "3.2-frag-e")
+@pytest.mark.rfc("5722", "4-d")
+@pytest.mark.rfc("1812", "4.2.2.7-b")
 @settings(max_examples=60, deadline=None)
 @given(
     mtu=st.integers(MIN_MTU, 65535) | st.integers(MIN_MTU, 600),
@@ -170,7 +229,7 @@ def rebuild(datagrams: list[Ip]) -> bytes:
     seed=st.integers(0, 9),
 )
 def test_c47_cut_and_put_together(mtu: int, size: int, seed: int) -> None:
-    """RFC 791 3.2-frag-b, 3.2-frag-c, 3.2-frag-e, RFC 5722 4-d, RFC 1812 4.2.2.7-b: fewest, in order, disjoint; and whole again at the other end."""
+    """Fewest, in order, disjoint; and whole again at the other end."""
     data = Random(seed).randbytes(size)
     rig = Rig(mtu=mtu)
     split = seed % 8
@@ -190,9 +249,10 @@ def test_c47_cut_and_put_together(mtu: int, size: int, seed: int) -> None:
     assert rebuild(sent) == data
 
 
+@pytest.mark.rfc("1812", "4.2.2.7-b")
+@pytest.mark.rfc("791", "3.2-frag-b")
 @pytest.mark.parametrize(("size", "sizes"), [(13, [13]), (21, [8, 13]), (22, [8, 8, 6]), (24, [8, 8, 8])])
 def test_the_last_fragment_may_be_of_any_length(size: int, sizes: list[int]) -> None:
-    """RFC 1812 4.2.2.7-b, RFC 791 3.2-frag-b."""
     assert [sum(map(len, parts)) for _, _, parts in fragments([bytes(size)], 13)] == sizes
 
 
@@ -202,8 +262,9 @@ def test_fragments_are_views() -> None:
         assert all(isinstance(part, memoryview) for part in parts)
 
 
+@pytest.mark.rfc("791", "3.2-frag-e")
+@pytest.mark.rfc("1122", "3.3.3-d")
 @pytest.mark.parametrize("mtu", [67, 0, 65536])
 def test_an_mtu_that_cannot_be(mtu: int) -> None:
-    """RFC 791 3.2-frag-e, RFC 1122 3.3.3-d."""
     with pytest.raises(ValueError, match="mtu"):
         Capabilities(mtu=mtu)

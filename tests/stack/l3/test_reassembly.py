@@ -55,9 +55,11 @@ def cut(data: bytes, size: int) -> list[Fragment]:
     return [(at, data[at : at + size], at + size < len(data)) for at in range(0, len(data), size)]
 
 
+@pytest.mark.rfc("1122", "3.2.1.4-a")
+@pytest.mark.rfc("791", "3.2-reas-c")
+@pytest.mark.rfc("815", "3-c", "3-d", "3-e")
 @pytest.mark.parametrize("order", list(itertools.permutations(range(5))))
 def test_every_order_of_five_fragments(order: tuple[int, ...]) -> None:
-    """RFC 1122 3.2.1.4-a, RFC 791 3.2-reas-c, RFC 815 3-c, 3-d, 3-e."""
     bench = Bench()
     pieces = cut(DATA[:40], 8)
     results = [bench.add(pieces[index]) for index in order]
@@ -68,8 +70,9 @@ def test_every_order_of_five_fragments(order: tuple[int, ...]) -> None:
     assert bench.reassembly.bytes == len(bench.reassembly) == 0
 
 
+@pytest.mark.rfc("791", "3.2-reas-d")
 def test_the_rebuilt_header_is_the_first_one_put_right() -> None:
-    """RFC 791 3.2-reas-d; C48: the fragments' headers are of different lengths."""
+    """C48: the fragments' headers are of different lengths."""
     bench = Bench()
     assert bench.add((8, DATA[8:20], False), options=b"\x01" * 8) is None
     packet = bench.add((0, DATA[:8], True), options=b"\x01\x01\x01\x00")
@@ -82,16 +85,17 @@ def test_the_rebuilt_header_is_the_first_one_put_right() -> None:
     assert (bytes(packet.payload), bytes(packet.datagram[24:])) == (DATA[:20], DATA[:20])
 
 
+@pytest.mark.rfc("791", "3.1-f")
+@pytest.mark.rfc("1122", "3.3.2-a")
 def test_576_octets_in_fragments_of_eight() -> None:
-    """RFC 791 3.1-f, RFC 1122 3.3.2-a."""
     bench = Bench()
     *_, packet = [bench.add(piece) for piece in cut(DATA[:556], 8)]
     assert packet is not None
     assert packet.payload == DATA[:556]
 
 
+@pytest.mark.rfc("791", "3.2-reas-a")
 def test_the_key_is_all_four() -> None:
-    """RFC 791 3.2-reas-a."""
     bench = Bench()
     first, last = cut(DATA[:16], 8)
     assert bench.add(first) is None
@@ -102,8 +106,9 @@ def test_the_key_is_all_four() -> None:
     assert bench.add(last) is not None
 
 
+@pytest.mark.rfc("815", "3-b")
+@pytest.mark.rfc("5722", "4-c")
 def test_exact_copies_change_nothing() -> None:
-    """RFC 815 3-b, RFC 5722 4-c."""
     bench = Bench()
     first, middle, last = cut(DATA[:24], 8)
     for fragment in (last, last, first, first):
@@ -126,9 +131,12 @@ KILLERS: dict[str, tuple[list[Fragment], str]] = {
 }
 
 
+@pytest.mark.rfc("5722", "4-a", "4-b")
+@pytest.mark.rfc("791", "3.2-reas-f", "3.2-reas-g")
+@pytest.mark.rfc("815", "3-f", "3-g")
 @pytest.mark.parametrize(("pieces", "counter"), KILLERS.values(), ids=KILLERS)
 def test_c48_what_contradicts_itself_is_dropped_whole(pieces: list[Fragment], counter: str) -> None:
-    """RFC 5722 4-a, 4-b, for RFC 791 3.2-reas-f: nothing is delivered, nothing said, and later fragments find a tombstone until the time-out."""
+    """Nothing is delivered, nothing said, and later fragments find a tombstone until the time-out."""
     bench = Bench()
     assert [bench.add(piece) for piece in pieces] == [None, None]
     assert bench.count(counter) == 1
@@ -151,23 +159,26 @@ def test_c48_header_and_data_together_are_bounded() -> None:
     assert bench.reassembly.bytes == 0
 
 
+@pytest.mark.rfc("791", "3.2-reas-h", "3.2-reas-i")
 @pytest.mark.parametrize(
     ("fragment", "counter"),
     [((8, b"", True), "empty"), ((0, b"", False), "empty"), ((0, DATA[:12], True), "misaligned")],
 )
 def test_c48_fragments_that_cannot_be(fragment: Fragment, counter: str) -> None:
-    """RFC 791 3.2-reas-h, 3.2-reas-i: dropped for themselves."""
+    """Dropped for themselves."""
     bench = Bench()
     assert bench.add(fragment) is None
     assert bench.count(counter) == 1
     assert len(bench.reassembly) == 0
 
 
+@pytest.mark.rfc("1858", "3-a")
 @pytest.mark.parametrize("tiny", [(0, DATA[:16], True), (8, DATA[:40], False)])
 def test_c38_tiny_first_fragments_of_tcp(tiny: Fragment) -> None:
-    """RFC 5722 1858-a: the flags could stand in the second fragment. UDP's ports cannot be cut."""
+    """The flags could stand in the second fragment. UDP's ports cannot be cut."""
     bench = Bench()
     assert bench.add(tiny, proto=TCP) is None
+    assert bench.count("tiny") == 1
     for piece in cut(DATA[:48], 8):
         assert bench.add(piece, proto=TCP) is None
     assert bench.count("tiny") == 1
@@ -177,8 +188,9 @@ def test_c38_tiny_first_fragments_of_tcp(tiny: Fragment) -> None:
     assert legal.add((24, DATA[24:30], False), proto=TCP) is not None
 
 
+@pytest.mark.rfc("3128", "memo-a")
 def test_c38_no_fragment_is_judged_by_its_bytes() -> None:
-    """RFC 5722 3128-a: a lone fragment at offset 800 that looks like a datagram to a port reaches no socket."""
+    """A lone fragment at offset 800 that looks like a datagram to a port reaches no socket."""
     rig = Rig(any_ip=True)
     socket, everything = rig.interface.udp.bind(None, 53), rig.interface.udp.bind(None, None)
     for offset in (8, 800):
@@ -191,8 +203,9 @@ def test_c38_no_fragment_is_judged_by_its_bytes() -> None:
     assert rig.silent()
 
 
+@pytest.mark.rfc("791", "3.2-reas-b")
 def test_a_whole_datagram_flushes_what_there_was_of_another() -> None:
-    """RFC 791 3.2-reas-b, but RFC 6864 4.1-a: not one with DF."""
+    """But one with DF does not (`test_atomic_datagrams_with_one_identification`)."""
     rig = Rig()
     rig.receive(ipv4(b"x" * 8, ident=9, flags=MF))
     rig.receive(ipv4(udp(b"x"), ident=9, flags=0))
@@ -200,8 +213,9 @@ def test_a_whole_datagram_flushes_what_there_was_of_another() -> None:
     assert len(rig.interface.ipv4.reassembly) == 0
 
 
+@pytest.mark.rfc("5722", "4-b")
 def test_c48_a_whole_datagram_does_not_raise_the_dead() -> None:
-    """RFC 5722 4-b: the tombstone stays."""
+    """The tombstone stays."""
     bench = Bench()
     for piece in ((0, DATA[:24], True), (16, DATA[16:40], False)):
         assert bench.add(piece) is None
@@ -219,8 +233,11 @@ def test_a_device_vouches_for_a_frame_not_for_what_fragments_make() -> None:
     assert socket.recv() is None
 
 
+@pytest.mark.rfc("1122", "3.3.2-d", "3.3.2-e", "3.3.2-f")
+@pytest.mark.rfc("815", "5-a", "7-a")
+@pytest.mark.rfc("792", "te-b")
+@pytest.mark.rfc("791", "3.2-reas-e")
 def test_the_time_out_is_fixed_and_tells_the_sender() -> None:
-    """RFC 1122 3.3.2-d, -e, -f, RFC 815 5-a, RFC 792 te-b, RFC 791 3.2-reas-e."""
     rig = Rig()
     first = ipv4(udp(b"f" * 8, length=100), ident=1, flags=MF, ttl=255)
     rig.receive(ipv4(b"s" * 8, ident=1, flags=MF, offset=64, ttl=1))
@@ -236,8 +253,9 @@ def test_the_time_out_is_fixed_and_tells_the_sender() -> None:
     assert (len(rig.interface.ipv4.reassembly), rig.interface.ipv4.reassembly.bytes) == (0, 0)
 
 
+@pytest.mark.rfc("815", "7-b")
 def test_c60_ten_thousand_first_fragments() -> None:
-    """RFC 815 7-a: bounded in number, the oldest go first, and new datagrams pass."""
+    """Bounded in number, the oldest go first, and new datagrams pass."""
     bench = Bench()
     for ident in range(10_000):
         assert bench.add((0, DATA[:64], True), ident=ident, now=ident) is None
@@ -277,12 +295,20 @@ def test_c60_a_fragment_does_not_hold_its_frame() -> None:
     frame.extend(b"free")
 
 
+@pytest.mark.rfc("1122", "3.3.2-b")
 def test_a_smaller_emtu_r() -> None:
-    """RFC 1122 3.3.2-b."""
     bench = Bench(max_datagram=2000)
     assert [bench.add(piece) for piece in cut(bytes(1976), 1000)][-1] is not None
     assert [bench.add(piece, ident=2) for piece in cut(bytes(1984), 1000)][-1] is None
     assert bench.count("oversize") == 1
+
+
+@pytest.mark.rfc("1122", "3.3.2-a")
+@pytest.mark.rfc("791", "3.1-f")
+def test_576_octets_must_always_fit() -> None:
+    assert Reassembly(max_datagram=576).max_datagram == 576
+    with pytest.raises(ValueError, match="576"):
+        Reassembly(max_datagram=575)
 
 
 @st.composite
@@ -326,17 +352,18 @@ class Oracle:
         return whole
 
 
+@pytest.mark.rfc("815", "3-a", "3-b", "3-c", "3-d", "3-e", "3-f", "3-g")
 @given(fragment_lists())
 def test_c48_against_an_oracle(pieces: list[Fragment]) -> None:
-    """RFC 815 3-a to 3-g: whatever comes, in whatever order, it is delivered when a byte map says so and not otherwise."""
+    """Whatever comes, in whatever order, it is delivered when a byte map says so and not otherwise."""
     bench, oracle = Bench(), Oracle()
     for piece in pieces:
         packet = bench.add(piece)
         assert (bytes(packet.payload) if packet is not None else None) == oracle.add(piece)
 
 
+@pytest.mark.rfc("1812", "4.2.2.8-a", "4.3.3.6-a")
 def test_c47_a_fragmented_ping_is_answered_in_fragments() -> None:
-    """RFC 1812 4.2.2.8-a."""
     rig = Rig()
     request = echo(data=bytes(3000))
     for at in range(0, len(request), 1480):

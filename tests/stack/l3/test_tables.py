@@ -6,11 +6,13 @@ import itertools
 from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.stack.rig import SECOND
 from usernat.stack.addr import parse_ip
 from usernat.stack.l3.addresses import Addresses
-from usernat.stack.l3.ip_id import MAX_TUPLES, IpIds
+from usernat.stack.l3.ip_id import BLOCK, LIFETIME_US, MAX_TUPLES, IpIds
 from usernat.stack.l3.path_mtu import AGE_US, MAX_ENTRIES, PathMtu
 from usernat.stack.l3.routes import DEAD_GATEWAY_US, Routes
 from usernat.stack.l3.token_bucket import TokenBucket
@@ -21,6 +23,7 @@ DST = parse_ip("203.0.113.7")
 GATEWAYS = [parse_ip(f"10.0.2.{last}") for last in range(10, 20)]
 
 
+@pytest.mark.rfc("1122", "3.2.1.3-b")
 @pytest.mark.parametrize(
     ("address", "prefix"),
     [
@@ -34,13 +37,12 @@ GATEWAYS = [parse_ip(f"10.0.2.{last}") for last in range(10, 20)]
     ],
 )
 def test_addresses_that_no_host_has(address: str, prefix: int) -> None:
-    """RFC 1122 3.2.1.3-b, 3.3.1.6-a."""
     with pytest.raises(ValueError, match=r"host's address|bits"):
         Addresses([(parse_ip(address), prefix)])
 
 
+@pytest.mark.rfc("1122", "3.2.1.3-a", "3.3.1.1-a", "3.3.6-a", "3.3.6-e")
 def test_addresses_and_their_broadcasts() -> None:
-    """RFC 1122 3.2.1.3-a, 3.3.6-a, 3.3.6-e."""
     addresses = Addresses([(A, 24), (parse_ip("10.0.2.130"), 25), (parse_ip("192.0.2.1"), 31)])
     assert addresses.primary == A
     assert [
@@ -62,8 +64,8 @@ def test_addresses_and_their_broadcasts() -> None:
     assert Addresses().primary is None
 
 
+@pytest.mark.rfc("1122", "3.3.1.2-a", "3.3.1.1-a")
 def test_the_longest_prefix_wins() -> None:
-    """RFC 1122 3.3.1.2-a."""
     routes = Routes(Addresses([(A, 24)]))
     assert routes.next_hop(DST) is None
     routes.add_default(GATEWAYS[0])
@@ -106,8 +108,8 @@ def test_routes_that_cannot_be() -> None:
         routes.add_default(GATEWAYS[8])
 
 
+@pytest.mark.rfc("1122", "3.3.1.2-b", "3.3.1.4-a")
 def test_a_dead_gateway_rests_for_a_minute() -> None:
-    """RFC 1122 3.3.1.2-b, 3.3.1.4-a."""
     routes = Routes(Addresses([(A, 24)]))
     for gateway in GATEWAYS[:2]:
         routes.add_default(gateway)
@@ -123,8 +125,8 @@ def test_a_dead_gateway_rests_for_a_minute() -> None:
     assert routes.poll_at() == DEAD_GATEWAY_US + 6
 
 
+@pytest.mark.rfc("1191", "3-a", "3-b", "3-c")
 def test_a_path_mtu_goes_down_only() -> None:
-    """RFC 1191 3-a, 3-b, 3-c."""
     paths = PathMtu(1500)
     assert paths.get(DST) == 1500
     assert not paths.too_big(DST, 1500, 1500, 0)
@@ -138,18 +140,20 @@ def test_a_path_mtu_goes_down_only() -> None:
     assert paths.counters.as_dict() == {"lowered": 2, "ignored": 3, "evicted": 0}
 
 
+@pytest.mark.rfc("1191", "3-f", "5-a")
 @pytest.mark.parametrize(
     ("length", "mtu"), [(1500, 1492), (1492, 1006), (1006, 508), (576, 508), (100, 68), (68, 68), (20, 68)]
 )
 def test_old_routers_say_no_mtu(length: int, mtu: int) -> None:
-    """RFC 1191 5-a: the next plateau below."""
+    """The next plateau below."""
     paths = PathMtu(65535)
     assert paths.too_big(DST, 0, length, 0)
     assert paths.get(DST) == mtu
 
 
+@pytest.mark.rfc("1191", "3-d")
 def test_a_path_mtu_is_forgotten_after_ten_minutes() -> None:
-    """RFC 1191 3-d."""
+    assert AGE_US == 600 * SECOND
     paths = PathMtu(1500)
     paths.too_big(DST, 1000, 1500, 0)
     paths.too_big(DST + 1, 1000, 1500, 50)
@@ -169,19 +173,44 @@ def test_c60_path_mtus_are_bounded() -> None:
     assert (paths.get(9), paths.get(10)) == (1500, 1000)
 
 
-def test_c59_identifications_do_not_repeat() -> None:
-    """RFC 6864 4.2-a, RFC 791 3.2-id-a: 65,536 in a row are all different; the next is counted."""
+@pytest.mark.rfc("6864", "4.3-a")
+@pytest.mark.rfc("791", "3.2-id-a")
+def test_c59_identifications_do_not_repeat_within_a_lifetime() -> None:
+    """In a minute all 65,536, each once; then none, until those of the first block are a minute old."""
     ids = IpIds(Random(1))
-    assert len({ids.next(A, DST, 17) for _ in range(65536)}) == 65536
-    assert ids.counters.wrapped == 1
-    assert ids.next(A, DST, 17) in range(65536)
+    first = [ids.next(A, DST, 17, number) for number in range(65536)]
+    assert set(first) == set(range(65536))
+    assert ids.next(A, DST, 17, LIFETIME_US + BLOCK - 2) is None
+    assert ids.counters.exhausted == 1
+    assert ids.next(A, DST + 1, 17, 65536) is not None, "each tuple has its own"
+    second = [ids.next(A, DST, 17, LIFETIME_US + BLOCK - 1) for _ in range(BLOCK + 1)]
+    assert second == [*first[:BLOCK], None]
+
+
+@pytest.mark.rfc("6864", "4.3-a")
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.integers(0, 3 * BLOCK), st.integers(0, LIFETIME_US)), max_size=12))
+def test_c59_no_identification_comes_back_before_its_time(bursts: list[tuple[int, int]]) -> None:
+    ids, last = IpIds(Random(1)), dict[int, int]()
+    now = 0
+    for size, wait in [(65536, 1), *bursts]:
+        for _ in range(size):
+            value = ids.next(A, DST, 17, now)
+            if value is None:
+                break
+            assert now - last.get(value, -LIFETIME_US) >= LIFETIME_US
+            last[value] = now
+        now += wait
 
 
 def test_c59_identifications_cannot_be_foretold() -> None:
     """Nothing follows from those of another tuple, another instance, or the one before."""
     ids, other = IpIds(Random(1)), IpIds(Random(2))
-    series = [[ids.next(A, DST + n, 17) for _ in range(64)] for n in range(3)]
-    series += [[ids.next(A, DST, 6) for _ in range(64)], [other.next(A, DST, 17) for _ in range(64)]]
+    series = [[ids.next(A, DST + n, 17, 0) or 0 for _ in range(64)] for n in range(3)]
+    series += [
+        [ids.next(A, DST, 6, 0) or 0 for _ in range(64)],
+        [other.next(A, DST, 17, 0) or 0 for _ in range(64)],
+    ]
     for one in series:
         steps = {(b - a) % 65536 for a, b in itertools.pairwise(one)}
         assert len(steps) > 32
@@ -191,12 +220,13 @@ def test_c59_identifications_cannot_be_foretold() -> None:
 def test_c60_tuples_are_bounded() -> None:
     ids = IpIds(Random(1))
     for dst in range(MAX_TUPLES + 5):
-        ids.next(A, dst, 17)
+        ids.next(A, dst, 17, 0)
     assert ids.counters.evicted == 5
 
 
+@pytest.mark.rfc("1812", "4.3.2.8-a")
 def test_the_rate_limit() -> None:
-    """RFC 1812 4.3.2.8-a: a burst, then the rate, without losing fractions."""
+    """A burst, then the rate, without losing fractions."""
     bucket = TokenBucket(rate=10, burst=3, now=0)
     assert [bucket.take(0) for _ in range(4)] == [True, True, True, False]
     taken = sum(bucket.take(at) for at in range(0, 10 * SECOND, 1234))

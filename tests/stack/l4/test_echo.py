@@ -9,8 +9,8 @@ from tests.stack.rig import Rig
 from usernat.stack.l4.echo import MAX_DATA
 
 
+@pytest.mark.rfc("1122", "3.2.2.6-b", "3.2.2.6-f")
 def test_a_request_and_its_reply() -> None:
-    """RFC 1122 3.2.2.6-b, -f."""
     rig = Rig()
     socket = rig.interface.echo.bind(7)
     assert socket.request(GUEST, 5, b"payload", ttl=9)
@@ -63,8 +63,9 @@ def test_c47_the_largest_ping() -> None:
         socket.request(GUEST, 1, bytes(MAX_DATA + 1))
 
 
+@pytest.mark.rfc("1122", "3.2.2-d", "3.2.2.4-a")
 def test_errors() -> None:
-    """RFC 1122 3.2.2-d, 3.2.2.4-a: by the quoted identifier."""
+    """By the quoted identifier."""
     rig = Rig(any_ip=True)
     own, everybody = rig.interface.echo.bind(7), rig.interface.echo.bind(None)
     request = ipv4(echo(7), proto=ICMP, src=GATEWAY, dst=REMOTE)

@@ -42,8 +42,9 @@ def test_the_codec_reads_what_construct_reads(data: bytes) -> None:
 # Receiving
 
 
+@pytest.mark.rfc("768", "ui-a", "ip-a")
+@pytest.mark.rfc("1122", "4.1.3.5-a", "4.1.4-a")
 def test_a_datagram_and_all_that_is_known_of_it() -> None:
-    """RFC 768 ui-a, ip-a, RFC 1122 4.1.3.5-a, 4.1.4-a, 4.1.3.2-a."""
     rig = Rig()
     socket = rig.interface.udp.bind(GATEWAY, 2000)
     rig.receive(ipv4(udp(b"data"), ttl=9, tos=0x20, options=b"\x01" * 4), padding=b"stale")
@@ -58,8 +59,9 @@ def test_a_datagram_and_all_that_is_known_of_it() -> None:
     assert socket.recv() is None
 
 
+@pytest.mark.rfc("1122", "4.1.3.5-b")
 def test_the_closest_socket_gets_it() -> None:
-    """RFC 1122 4.1.3.5-b: by address, by port alone, and the gateway's for the rest."""
+    """By address, by port alone, and the gateway's for the rest."""
     other = parse_ip("10.0.2.3")
     rig = Rig(any_ip=True, addresses=((GATEWAY, 24), (other, 24)))
     layer = rig.interface.udp
@@ -82,8 +84,9 @@ def test_the_closest_socket_gets_it() -> None:
     assert rig.silent()
 
 
+@pytest.mark.rfc("1122", "4.1.3.1-a", "3.2.2-g")
 def test_nobody_listens() -> None:
-    """RFC 1122 4.1.3.1-a, 3.2.2-g; C45: no word in the name of others."""
+    """C45: no word in the name of others."""
     rig = Rig(any_ip=True)
     datagram = ipv4(udp(b"x"))
     rig.receive(datagram)
@@ -104,9 +107,9 @@ def test_c16_udp_port_zero(src_port: int, dst_port: int) -> None:
     assert rig.silent()
 
 
+@pytest.mark.rfc("768", "fields-a")
 @pytest.mark.parametrize("length", [0, 1, 7, 13, 65535])
 def test_lengths_that_cannot_be(length: int) -> None:
-    """RFC 768 fields-a."""
     rig = Rig()
     socket = rig.interface.udp.bind(None, 2000)
     rig.receive(ipv4(udp(b"data", length=length)))
@@ -115,8 +118,8 @@ def test_lengths_that_cannot_be(length: int) -> None:
     assert rig.silent()
 
 
+@pytest.mark.rfc("768", "fields-a")
 def test_a_length_below_ip_trims() -> None:
-    """RFC 768 fields-a."""
     rig = Rig()
     socket = rig.interface.udp.bind(None, 2000)
     rig.receive(ipv4(udp(b"datamore", length=12)))
@@ -130,9 +133,11 @@ def test_a_truncated_header() -> None:
     assert rig.count("udp.truncated") == 1
 
 
+@pytest.mark.rfc("1122", "4.1.3.4-a", "4.1.3.4-b")
+@pytest.mark.rfc("6864", "5.2-b")
 @given(st.binary(max_size=9), st.data())
 def test_c13_a_bad_udp_checksum(payload: bytes, data: st.DataObject) -> None:
-    """RFC 1122 4.1.3.4-a, -b: any bit that flips, in the pseudo-header too, is noticed; silence."""
+    """Any bit that flips, in the pseudo-header too, is noticed; silence."""
     rig = Rig()
     socket = rig.interface.udp.bind(None, 2000)
     whole = bytearray(udp(payload))
@@ -148,8 +153,9 @@ def test_c13_a_bad_udp_checksum(payload: bytes, data: st.DataObject) -> None:
     assert rig.silent()
 
 
+@pytest.mark.rfc("768", "fields-c")
+@pytest.mark.rfc("1122", "4.1.3.4-c")
 def test_no_checksum_and_a_device_that_vouches() -> None:
-    """RFC 768 fields-c, RFC 1122 4.1.3.4-c."""
     rig = Rig()
     socket = rig.interface.udp.bind(None, 2000)
     rig.receive(ipv4(udp(b"none", checksum=0)))
@@ -175,8 +181,8 @@ def test_c60_the_receive_queue_is_bounded() -> None:
 # Errors
 
 
+@pytest.mark.rfc("1122", "3.2.2-d", "4.1.3.3-a")
 def test_errors_reach_the_socket_that_they_concern() -> None:
-    """RFC 1122 3.2.2-d, 4.1.3.3-a."""
     rig = Rig()
     one, other = rig.interface.udp.bind(None, 7), rig.interface.udp.bind(GATEWAY, 8)
     quote = ipv4(udp(b"x", 8, 9, src=GATEWAY, dst=GUEST), src=GATEWAY, dst=GUEST)
@@ -196,6 +202,20 @@ def test_errors_reach_the_socket_that_they_concern() -> None:
     assert rig.count("udp.errors_lost") == MAX_ERRORS + 2
 
 
+@pytest.mark.rfc("1122", "3.2.2.1-b")
+@pytest.mark.parametrize("code", [0, 1, 3, 13])
+def test_an_unreachable_is_a_hint_and_no_proof(code: int) -> None:
+    """The socket is told, and goes on sending there."""
+    rig = Rig()
+    socket = rig.interface.udp.bind(None, 8)
+    assert socket.send(b"one", GUEST, 9)
+    (sent,) = rig.sent()
+    rig.receive(ipv4(icmp(3, code, bytes(4), sent.datagram), proto=ICMP))
+    assert [(error.type, error.code) for error in socket.errors] == [(3, code)]
+    assert socket.send(b"two", GUEST, 9)
+    assert [datagram.payload[8:] for datagram in rig.sent()] == [b"two"]
+
+
 def test_errors_about_what_the_transparent_socket_sent() -> None:
     rig = Rig(any_ip=True)
     wild, everything = rig.interface.udp.bind(None, 53), rig.interface.udp.bind(None, None)
@@ -205,8 +225,9 @@ def test_errors_about_what_the_transparent_socket_sent() -> None:
     assert not wild.errors
 
 
+@pytest.mark.rfc("1122", "3.3.3-b", "3.3.8-a")
 def test_what_cannot_be_sent_is_told() -> None:
-    """RFC 1122 3.3.3-b, 3.3.1.1-b, 3.3.8-a: too big, no route, and no neighbour."""
+    """Too big, no route, and no neighbour."""
     rig = Rig(mtu=600)
     socket = rig.interface.udp.bind(None, 7)
     socket.send(bytes(600), GUEST, 9, df=True)
@@ -239,8 +260,9 @@ def test_a_quote_of_a_datagram_long_gone() -> None:
 # Names
 
 
+@pytest.mark.rfc("1122", "4.1.3.5-c")
 def test_names_are_taken_once() -> None:
-    """RFC 1122 4.1.3.5-c: the port chosen can be learnt."""
+    """The port chosen can be learnt."""
     layer = Rig().interface.udp
     first = layer.bind(None, 53)
     layer.bind(GATEWAY, 53)

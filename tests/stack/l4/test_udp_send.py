@@ -32,9 +32,10 @@ def received(socket: UdpSocket) -> list[bytes]:
     return [bytes(datagram.data) for datagram in iter(socket.recv, None)]
 
 
+@pytest.mark.rfc("768", "fields-b")
+@pytest.mark.rfc("1122", "4.1.3.4-a", "4.1.3.4-c")
 @given(st.binary(max_size=60), st.integers(1, 65535), st.integers(1, 65535))
 def test_what_leaves_is_a_datagram(data: bytes, src_port: int, dst_port: int) -> None:
-    """RFC 768 fields-b, RFC 1122 4.1.3.4-a, -c."""
     rig = Rig()
     socket = rig.interface.udp.bind(None, src_port)
     assert socket.send(data, GUEST, dst_port)
@@ -45,8 +46,9 @@ def test_what_leaves_is_a_datagram(data: bytes, src_port: int, dst_port: int) ->
     assert datagram.payload[8:] == data
 
 
+@pytest.mark.rfc("768", "fields-b")
 def test_a_computed_zero_is_sent_as_all_ones() -> None:
-    """RFC 768 fields-b: data chosen so that the sum is 0xFFFF."""
+    """Data chosen so that the sum is 0xFFFF."""
     rig = Rig()
     socket = rig.interface.udp.bind(None, 2000)
     socket.send(b"\0\0", GUEST, 1000)
@@ -57,8 +59,10 @@ def test_a_computed_zero_is_sent_as_all_ones() -> None:
     assert checksum_is_right(datagram.datagram)
 
 
+@pytest.mark.rfc("1122", "3.4-a", "3.2.1.6-a", "4.1.4-a", "3.3.4.2-b")
+@pytest.mark.rfc("768", "ui-a")
 def test_everything_can_be_chosen() -> None:
-    """RFC 1122 3.4-a, 3.2.1.6-a, 4.1.4-a, 3.3.4.2-b; a gateway answers in others' names."""
+    """A gateway answers in others' names."""
     rig = Rig(any_ip=True)
     socket = rig.interface.udp.bind(None, None)
     assert socket.send(b"x", GUEST, 9, src=REMOTE, src_port=53, ttl=3, tos=0xB8, df=True, mac=b"\x02" * 6)
@@ -70,8 +74,9 @@ def test_everything_can_be_chosen() -> None:
     assert datagram.payload[:4] == struct.pack(">HH", 53, 9)
 
 
+@pytest.mark.rfc("1122", "3.2.1.3-b", "4.1.3.5-b", "4.1.3.6-a", "4.1.3.5-c")
 def test_the_source_address() -> None:
-    """RFC 1122 3.2.1.3-b, 4.1.3.5-b, 4.1.3.6-a: the socket's, or the one near the destination; never one of somebody else."""
+    """The socket's, or the one near the destination; never one of somebody else."""
     other = parse_ip("192.0.2.1")
     rig = Rig(addresses=((GATEWAY, 24), (other, 24)))
     layer = rig.interface.udp
@@ -81,12 +86,14 @@ def test_the_source_address() -> None:
     wild.send(b"x", GUEST, 9, src=REMOTE)
     assert [datagram.src for datagram in rig.sent()] == [other, GATEWAY]
     assert rig.count("udp.not_sent") == 1
+    assert rig.interface.ipv4.source_for(GUEST) == GATEWAY, "it can be learnt beforehand"
     wild.send(b"x", parse_ip("192.0.2.9"), 9, mac=b"\x02" * 6)
     assert [datagram.src for datagram in rig.sent()] == [other]
 
 
+@pytest.mark.rfc("1122", "3.2.1.3-e", "3.3.6-b")
 def test_a_host_without_an_address_can_ask_for_one() -> None:
-    """RFC 1122 3.2.1.3-e, 3.3.6-b: from 0.0.0.0 to 255.255.255.255 and to nobody else; broadcasts come in, unicast does not."""
+    """From 0.0.0.0 to 255.255.255.255 and to nobody else; broadcasts come in, unicast does not."""
     rig = Rig(addresses=())
     socket = rig.interface.udp.bind(None, 68)
     socket.send(b"discover", LIMITED_BROADCAST, 67)
@@ -121,8 +128,10 @@ def test_the_device_completes_the_checksum() -> None:
     assert internet_checksum(struct.pack(">IIBBH", GATEWAY, GUEST, 0, UDP, len(whole)) + whole) == 0
 
 
+@pytest.mark.rfc("1122", "4.1.3.4-a")
+@pytest.mark.rfc("1812", "4.2.2.7-a")
 def test_c47_the_largest_datagram() -> None:
-    """RFC 1122 4.1.3.4-a, RFC 1812 4.2.2.7-a: 65,507 octets in 45 fragments."""
+    """65,507 octets in 45 fragments."""
     rig = Rig()
     socket = rig.interface.udp.bind(None, 7)
     data = bytes(n % 251 for n in range(MAX_DATA))
@@ -142,6 +151,7 @@ def test_c47_the_largest_datagram() -> None:
         socket.send(bytes(MAX_DATA + 1), GUEST, 9)
 
 
+@pytest.mark.rfc("1122", "3.2.1.7-a")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -155,7 +165,6 @@ def test_c47_the_largest_datagram() -> None:
     ],
 )
 def test_c16_what_can_never_be_sent(name: str, value: int) -> None:
-    """RFC 1122 3.2.1.7-a."""
     socket = Rig().interface.udp.bind(None, 7)
     values = {"dst_port": 9, "src_port": 7, "ttl": 64, "tos": 0} | {name: value}
     with pytest.raises(ValueError, match="not"):
