@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from usernat.stack.l4.tcp import black_hole, ecn
 from usernat.stack.l4.tcp.header import ACK, FIN, RST, SYN, URG
 from usernat.stack.l4.tcp.negotiation import take_syn
 from usernat.stack.l4.tcp.receiver import ACK_NOW
@@ -71,7 +72,7 @@ def _in_syn_sent(c: Connection, seg: Segment, now: int) -> None:
         else:
             counters.blind_reset += 1
         return
-    # Fourth, the SYN bit. §3.10.7.3-d, -p: without it there is nothing here, not even a FIN
+    # Fourth, the SYN bit. §3.10.7.3-d, §3.10.7.4-p: without it there is nothing here, not even a FIN
     if not seg.flags & SYN:
         counters.no_syn += 1
         return
@@ -94,7 +95,7 @@ def _establish(c: Connection, seg: Segment, seq: int, ack: int, window: int, now
     """Our SYN is acknowledged: enter ESTABLISHED. RFC 5681 §3.1-b, RFC 6928 §2-c: this ACK does not enlarge cwnd."""
     snd = c.snd
     lost = snd.timeouts
-    snd.on_ack(ack, _echo(c, seg, now), now)
+    snd.on_ack(ack, [], _echo(c, seg, now), now)
     snd.set_window(window, seq, ack)
     c.state = ESTABLISHED
     c.timers.retransmit = c.timers.give_up = NEVER
@@ -151,7 +152,7 @@ def _check_sequence(c: Connection, seg: Segment, flags: int, seq: int, now: int)
             # Zero window: its ACK, RST and URG count all the same (§3.10.7.4, RFC 9293 §3.4 MUST-66); text and FIN do not fit.
             rcv.ack = ACK_NOW
         elif flags & RST:
-            counters.blind_reset += 1  # §3.10.7.4-b, RFC 5961 §3.2-b: silently
+            counters.blind_reset += 1  # RFC 9293 §3.10.7.4-b, RFC 5961 §3.2-b: silently
             return False
         else:
             counters.out_of_window += 1
@@ -186,7 +187,7 @@ def _check_reset(c: Connection, flags: int, seq: int, now: int) -> bool:
         return False
     counters.resets_received += 1  # §3.2-c; RFC 9293 §3.5.3 SHLD-2: with or without text
     if c.state == SYN_RECEIVED and not c.passive:
-        c.fail(TcpError.REFUSED)  # §3.10.7.4-e, RFC 9293 §3.5 MUST-11
+        c.fail(TcpError.REFUSED)  # RFC 9293 §3.10.7.4-e, §3.5 MUST-11
     else:
         c.fail(TcpError.RESET)
     return False
@@ -198,7 +199,7 @@ def _check_syn(c: Connection, flags: int, now: int) -> bool:
         return True
     c.layer.counters.blind_syn += 1
     if c.state == SYN_RECEIVED and c.passive:
-        c.fail(TcpError.RESET)  # §3.10.7.4-g: back to LISTEN; the peer's next SYN opens anew
+        c.fail(TcpError.RESET)  # RFC 9293 §3.10.7.4-g: back to LISTEN; the peer's next SYN opens anew
     else:
         c.challenge(now)
     return False
@@ -226,6 +227,8 @@ def _check_ack(c: Connection, seg: Segment, flags: int, seq: int, now: int) -> b
         return False
     if ack >= snd.snd_una:
         _acknowledge(c, seg, seq, ack, now)
+    if c.ecn is not None:
+        ecn.on_segment(c.ecn, c, seg, now)
     if snd.fin_queued and snd.fin_acknowledged:
         return _our_fin_acknowledged(c, now)
     return True
@@ -236,11 +239,13 @@ def _acknowledge(c: Connection, seg: Segment, seq: int, ack: int, now: int) -> N
     snd, timers = c.snd, c.timers
     window = seg.window << snd.scale  # RFC 7323 §2.3-b
     moved = ack > snd.snd_una
+    room = moved and c.has_room
+    _hear(c, seg, ack, window, now)
     if moved:
-        room = c.has_room
-        snd.keep_timer = False
-        snd.on_ack(ack, _echo(c, seg, now), now)
         timers.give_up = NEVER
+        timers.probe = NEVER
+        if c.black_hole is not None:
+            black_hole.on_progress(c, now)
         if not snd.keep_timer:
             timers.retransmit = NEVER  # RFC 6298 §5.3-a: `arm` starts it again if anything is out
         if c.has_room and not (room and len(snd.queue)):
@@ -249,24 +254,29 @@ def _acknowledge(c: Connection, seg: Segment, seq: int, ack: int, now: int) -> N
         # RFC 9293 §3.8.6.1 MUST-37: a peer that answers probes lives. Once nobody holds the connection any more, the user
         # time-out counts all the same, as the RFC lets a host manage its resources: what is left must not stay for ever.
         timers.give_up = NEVER
-    if snd.sack:
-        if seg.options is not None and seg.options.sack:
-            blocks = seg.options.sack[:MAX_SACK_BLOCKS]
-            snd.on_sack([(unwrap(a, ack), unwrap(b, ack)) for a, b in blocks], now, moved=moved)
-    elif (
-        not moved
-        and not seg.length
-        and window == snd.snd_wnd
-        and ack < snd.snd_nxt
-        and window
-        and not seg.flags & FIN
-    ):
-        c.layer.counters.duplicate_acks += 1  # RFC 5681 §2-a
-        snd.on_duplicate(now)
     # §3.10.7.4-k: not from segments older than the last one that spoke of the window. One that moves SND.UNA is newer by its
     # ACK, whatever its SEQ: a FIN sent again carries an old SEQ, and to count the old window from the new SND.UNA would go beyond.
     if moved or snd.snd_wl1 < seq or (snd.snd_wl1 == seq and snd.snd_wl2 <= ack):
         snd.set_window(window, max(seq, snd.snd_wl1), ack)
+
+
+def _hear(c: Connection, seg: Segment, ack: int, window: int, now: int) -> None:
+    """What it acknowledges: by number, by SACK, or by saying the same again."""
+    snd = c.snd
+    moved = ack > snd.snd_una
+    if moved:
+        snd.keep_timer = False
+    if snd.sack:
+        reported = seg.options.sack[:MAX_SACK_BLOCKS] if seg.options is not None else []
+        if moved or reported:
+            snd.on_ack(ack, [(unwrap(a, ack), unwrap(b, ack)) for a, b in reported], _echo(c, seg, now), now)
+        elif not seg.length:
+            snd.on_bare_ack()
+    elif moved:
+        snd.on_ack(ack, [], _echo(c, seg, now), now)
+    elif not seg.length and window == snd.snd_wnd and ack < snd.snd_nxt and window and not seg.flags & FIN:
+        c.layer.counters.duplicate_acks += 1  # RFC 5681 §2-a
+        snd.on_duplicate(now)
 
 
 def _echo(c: Connection, seg: Segment, now: int) -> int | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from usernat.stack.l4.tcp.ecn import MODES
+
 MS = 1_000
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -23,6 +25,7 @@ class TcpConfig:
     max_connections, max_half_open, max_time_wait: entries of the tables; the oldest half-open or TIME-WAIT one makes room.
 
     congestion: "cubic" (RFC 9438) or "newreno" (RFC 5681).
+    ecn: congestion marks (RFC 3168): "answer" peers that ask for them, "ask" peers that are called, or "off".
     min_rto_us: RFC 6298 §2.4-a asks for one second. The guest's link answers within a millisecond and Linux uses 200 ms: a departure.
     max_rto_us: RFC 6298 §2.5-a: at least 60 s.
     delayed_ack_us: RFC 9293 §3.8.6.3 MUST-40: below 0.5 s.
@@ -46,6 +49,7 @@ class TcpConfig:
     max_time_wait: int = 8192
 
     congestion: str = "cubic"
+    ecn: str = "answer"
     min_rto_us: int = 200 * MS
     initial_rto_us: int = SECOND
     max_rto_us: int = MINUTE
@@ -64,6 +68,8 @@ class TcpConfig:
     def __post_init__(self) -> None:
         if self.congestion not in {"cubic", "newreno"}:
             raise ValueError(f"no such congestion control: {self.congestion!r}")
+        if self.ecn not in MODES:
+            raise ValueError(f"ecn must be one of {', '.join(MODES)}, not {self.ecn!r}")
         if not 1 <= self.receive_buffer <= MAX_RECEIVE_BUFFER:
             raise ValueError(f"receive_buffer must be 1 to {MAX_RECEIVE_BUFFER}, not {self.receive_buffer}")
         if self.delayed_ack_us >= 500 * MS:

@@ -37,7 +37,9 @@ from usernat.stack.l4.tcp.timestamps import Timestamps
 
 if TYPE_CHECKING:
     from usernat.stack.device import Buffer
+    from usernat.stack.l4.tcp.black_hole import BlackHole
     from usernat.stack.l4.tcp.congestion import CongestionControl
+    from usernat.stack.l4.tcp.ecn import Ecn
     from usernat.stack.l4.tcp.layer import TcpLayer
     from usernat.stack.l4.tcp.segment import Segment
 
@@ -59,7 +61,9 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_challenges",
+        "black_hole",
         "config",
+        "ecn",
         "error",
         "heard_at",
         "in_trouble",
@@ -121,6 +125,8 @@ class Connection:
         self.path_mtu = layer.ipv4.path_mtu(self.remote)
         self.offer_scale = True
         self.offer_sack = True
+        self.ecn: Ecn | None = None
+        self.black_hole: BlackHole | None = None
         self.tx_checksum = layer.capabilities.tx_checksum
         self.ports = self.local_port << 16 | self.remote_port  # as in the header
         self.pseudo_sum = self.local + self.remote + PROTO_TCP

@@ -43,6 +43,8 @@ class TcpCounters(Counters):
     resets_received: int = 0
     duplicate_acks: int = 0
     urgent: int = 0
+    congestion_marks: int = 0
+    black_holes: int = 0
     icmp_errors: int = 0
     icmp_unknown: int = 0
     icmp_not_in_flight: int = 0
@@ -53,6 +55,7 @@ class TcpCounters(Counters):
     replies_dropped: int = 0  # RSTs, and ACKs out of TIME-WAIT, that found their queue full
     retransmissions: int = 0
     retransmit_timeouts: int = 0
+    tail_loss_probes: int = 0
     window_probes: int = 0
     keepalive_probes: int = 0
     challenge_acks: int = 0

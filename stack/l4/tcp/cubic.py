@@ -7,7 +7,12 @@ estimate of Reno instead. The RFC counts in segments and seconds, and so do the 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from usernat.stack.l4.tcp.congestion import CongestionControl
+
+if TYPE_CHECKING:
+    from usernat.stack.l4.tcp.congestion import Saved
 
 C = 0.4  # RFC 9438 §4.1-a, segments / s^3
 BETA = 0.7
@@ -78,6 +83,17 @@ class Cubic(CongestionControl):
         self.epoch_us = None
         self._fraction = 0.0
         self._after_timeout = True
+
+    def save(self) -> Saved:
+        """As the base, with the cube's own state."""
+        return (*super().save(), self.w_max, self.k, self.w_est, self.cwnd_prior, self.epoch_us)
+
+    def restore(self, saved: Saved) -> None:
+        """RFC 9438 §4.9.1: cwnd, ssthresh, W_max, K, the epoch and W_est as they were."""
+        super().restore(saved)
+        self.w_max, self.k, self.w_est, self.cwnd_prior = (float(value or 0.0) for value in saved[2:6])
+        self.epoch_us = saved[6]  # type: ignore[assignment]
+        self._after_timeout = False
 
     def _begin_epoch(self, cwnd: float, now: int) -> None:
         self.epoch_us = now

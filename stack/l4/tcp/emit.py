@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from usernat.stack.checksum import fold, pseudo_header, sum_words
 from usernat.stack.l3.ipv4_header import PROTO_TCP
-from usernat.stack.l4.tcp.header import ACK, CHECKSUM_OFFSET, HEADER_LENGTH, MAX_OPTIONS_LENGTH, SYN, URG
+from usernat.stack.l4.tcp.ecn import ECN_MASK, ECT_0, syn_flags
+from usernat.stack.l4.tcp.header import ACK, CHECKSUM_OFFSET, ECE, HEADER_LENGTH, MAX_OPTIONS_LENGTH, SYN, URG
 from usernat.stack.l4.tcp.negotiation import FIXED_HEADERS
 from usernat.stack.l4.tcp.options import (
     TIMESTAMPS_LENGTH,
@@ -45,9 +46,11 @@ def emit(
     *,
     sack: bytes = b"",
     gso_size: int = 0,
+    ect: bool = False,
 ) -> None:
     """Send a segment (not a SYN) of the connection: `length` bytes of `text` from `seq`. gso_size: the device cuts it.
 
+    ect: it may be marked instead of dropped (RFC 3168).
     sack: the SACK option, if there is to be one. Moves the window's edge and clears what ACK was due; what was sent is the caller's to note.
     """
     rcv, timestamps = c.rcv, c.timestamps
@@ -57,6 +60,12 @@ def emit(
         # RFC 9293 §3.8.5 MUST-62: SEG.UP is the octet after the urgent data. One too far away is shown as far as the field goes.
         flags |= URG
         urgent = min(c.snd.urgent - seq, MAX_URGENT)
+    tos = c.tos & ~ECN_MASK
+    if c.ecn is not None:
+        if c.ecn.echo:
+            flags |= ECE
+        if ect:
+            tos |= ECT_0
     acked = rcv.rcv_nxt & MASK
     header_length = HEADER_LENGTH + len(sack) + (TIMESTAMPS_LENGTH if timestamps is not None else 0)
     offset_flags = header_length << 10 | flags
@@ -74,7 +83,7 @@ def emit(
     rcv.acknowledged()
     c.timers.delayed_ack = NEVER
     c.layer.counters.segments_sent += 1
-    _hand_down(c, header, text, length, now, gso_size)
+    _hand_down(c, header, text, length, now, tos, gso_size)
 
 
 def emit_syn(c: Connection, now: int) -> None:
@@ -92,6 +101,7 @@ def emit_syn(c: Connection, now: int) -> None:
         timestamps=stamps,
     )
     flags, ack = (SYN | ACK, wrap(c.rcv.rcv_nxt)) if answering else (SYN, 0)
+    flags |= syn_flags(c, answering=answering)
     header_length = HEADER_LENGTH + len(options)
     window = min(c.rcv.limit, 0xFFFF)  # RFC 7323 §2.2-c: never scaled
     csum = fold(c.pseudo_sum + header_length) if c.tx_checksum else 0
@@ -99,7 +109,7 @@ def emit_syn(c: Connection, now: int) -> None:
     c.rcv.acknowledged()
     c.timers.delayed_ack = NEVER
     c.layer.counters.segments_sent += 1
-    _hand_down(c, header + options, [], 0, now)
+    _hand_down(c, header + options, [], 0, now, c.tos & ~ECN_MASK)
 
 
 def sack_option(c: Connection) -> bytes:
@@ -119,7 +129,7 @@ def sack_option(c: Connection) -> bytes:
 
 
 def _hand_down(
-    c: Connection, header: bytes, text: list[Buffer], length: int, now: int, gso_size: int = 0
+    c: Connection, header: bytes, text: list[Buffer], length: int, now: int, tos: int, gso_size: int = 0
 ) -> None:
     """To IP, with the checksum completed (RFC 9293 §3.1 MUST-2) unless the device does that.
 
@@ -132,14 +142,14 @@ def _hand_down(
             c.remote,
             [header, *text],
             ttl=c.ttl,
-            tos=c.tos,
+            tos=tos,
             gso_size=gso_size,
             csum_offset=CHECKSUM_OFFSET,
             now=now,
         )
         return
     parts = [_with_checksum(header, text, c.pseudo_sum + len(header) + length), *text]
-    c.layer.ipv4.send(PROTO_TCP, c.local, c.remote, parts, ttl=c.ttl, tos=c.tos, now=now)
+    c.layer.ipv4.send(PROTO_TCP, c.local, c.remote, parts, ttl=c.ttl, tos=tos, now=now)
 
 
 def _with_checksum(header: bytes, text: list[Buffer], pseudo_sum: int) -> bytearray:

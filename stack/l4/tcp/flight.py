@@ -1,16 +1,22 @@
-"""What is in flight, piece by piece, with the time it left: the source of RTT samples, and of what a timer-based recovery will ask.
+"""What is in flight, piece by piece, with the time it left: the source of RTT samples, and of what RACK asks (RFC 8985 §4-b, §6.1-a).
 
-One record per emitted (super-)segment, in the order of the sequence space. A piece that was sent again is marked, and gives no
-sample: nobody can say which of the two was acknowledged (Karn's algorithm, RFC 6298 §3-a).
+One record per emitted (super-)segment, in the order of the sequence space. Where an acknowledgement or a retransmission begins or ends inside
+a piece, the piece is cut there, so that every piece has one fate. While losses are being looked for by time, a second index keeps the pieces
+that may still arrive in the order in which they left; a connection that loses nothing owns none.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import deque
+from bisect import bisect_left
 from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from sortedcontainers import SortedDict
 
 from usernat.stack.l4.tcp.timestamps import TICK_US
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_RECORDS = 4096  # beyond this, pieces share a record: tiny segments must not cost more than they carry
 
@@ -19,24 +25,35 @@ _start = attrgetter("start")
 
 
 class Sent:
-    """One piece [start, end). sent_at: µs, of its last transmission."""
+    """One piece [start, end). sent_at: µs, of its last transmission. retransmitted: that was not the first. sacked: it has arrived."""
 
-    __slots__ = ("end", "retransmitted", "sent_at", "start")
+    __slots__ = ("end", "retransmitted", "sacked", "sent_at", "start")
 
-    def __init__(self, start: int, end: int, sent_at: int) -> None:
+    def __init__(
+        self, start: int, end: int, sent_at: int, *, retransmitted: bool = False, sacked: bool = False
+    ) -> None:
         self.start = start
         self.end = end
         self.sent_at = sent_at
-        self.retransmitted = False
+        self.retransmitted = retransmitted
+        self.sacked = sacked
+
+    def __repr__(self) -> str:
+        marks = "R" * self.retransmitted + "S" * self.sacked
+        return f"[{self.start}, {self.end}) @{self.sent_at}{marks}"
 
 
 class Flight:
-    """The pieces between SND.UNA and SND.NXT."""
+    """The pieces between SND.UNA and SND.NXT.
 
-    __slots__ = ("_pieces",)
+    by_time: those that may still arrive, (sent_at, start) to piece, ascending; None while nobody asks for the order of time.
+    """
+
+    __slots__ = ("_pieces", "by_time")
 
     def __init__(self) -> None:
-        self._pieces: deque[Sent] = deque()
+        self._pieces: list[Sent] = []
+        self.by_time: SortedDict | None = None
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -45,50 +62,113 @@ class Flight:
         """New text left."""
         pieces = self._pieces
         if len(pieces) >= MAX_RECORDS:
-            pieces[-1].end = end
-            pieces[-1].retransmitted = True  # no sample from a record that stands for several times
+            last = pieces[-1]
+            self._leave_time(last)
+            last.end = end
+            last.sent_at = now
+            last.retransmitted = True  # no sample from a record that stands for several times
+            self._enter_time(last)
             return
-        pieces.append(Sent(start, end, now))
+        piece = Sent(start, end, now)
+        pieces.append(piece)
+        self._enter_time(piece)
 
     def resent(self, start: int, end: int, now: int) -> None:
         """Text between these left again."""
+        for piece in self.between(start, end):
+            self._leave_time(piece)
+            piece.retransmitted = True
+            piece.sent_at = now
+            self._enter_time(piece)
+
+    def acknowledged(self, una: int) -> list[Sent]:
+        """Forget what lies before `una`; returns it."""
         pieces = self._pieces
-        for index in range(max(0, bisect_right(pieces, start, key=_start) - 1), len(pieces)):
-            piece = pieces[index]
-            if piece.start >= end:
-                break
-            if piece.end > start:
-                piece.retransmitted = True
-                piece.sent_at = now
+        if pieces and pieces[-1].end <= una:
+            gone, self._pieces = pieces, []
+        else:
+            index = self._cut(una)
+            gone = pieces[:index]
+            del pieces[:index]
+        if self.by_time is not None:
+            for piece in gone:
+                self._leave_time(piece)
+        return gone
 
-    def acknowledged(self, una: int, now: int, echo_us: int | None) -> int | None:
-        """Forget what lies before `una`; returns the RTT sample in µs that this gives, None for none.
+    def between(self, start: int, end: int) -> list[Sent]:
+        """The pieces of [start, end), cut at both edges."""
+        low = self._cut(start)
+        return self._pieces[low : self._cut(end)]
 
-        A sample is that of the newest piece acknowledged, and only where nothing among them was sent again: text behind a
-        gap is acknowledged when the gap is filled, which says nothing of its own round trip.
+    def sacked(self, start: int, end: int) -> list[Sent]:
+        """[start, end) has arrived ahead of SND.UNA, which is news; returns its pieces."""
+        pieces = self.between(start, end)
+        for piece in pieces:
+            self._leave_time(piece)
+            piece.sacked = True
+        return pieces
 
-        Otherwise `echo_us` counts, the round trip that the time stamp echo speaks of, for it tells a retransmission from its original (RFC
-        6298 §3-a, RFC 7323 §4): where it is not older than what was sent again first. An older echo may be that of an ACK
-        which was lost, asked for again by a retransmission that came twice, and would measure our own time-out.
-        """
-        pieces = self._pieces
-        sent_at = None
-        resent_at = None
-        while pieces:
-            piece = pieces[0]
-            if piece.start >= una:
-                break
-            sent_at = piece.sent_at
-            if piece.retransmitted:
-                resent_at = sent_at if resent_at is None else min(resent_at, sent_at)
-            if piece.end > una:
-                piece.start = una
-                break
-            pieces.popleft()
-        if resent_at is not None:
-            return echo_us if echo_us is not None and echo_us < now - resent_at + TICK_US else None
-        return now - sent_at if sent_at is not None else None
+    def lost(self, start: int, end: int) -> None:
+        """Nobody waits any more for what was sent of [start, end)."""
+        for piece in self.between(start, end):
+            self._leave_time(piece)
+
+    def keep_time(self) -> None:
+        """Keep the order of time from now on, of what has not been SACKed; RFC 2018 §5.1-b: a time-out may have cleared the marks."""
+        self.by_time = SortedDict(
+            {(piece.sent_at, piece.start): piece for piece in self._pieces if not piece.sacked}
+        )
+
+    def forget_sacks(self) -> None:
+        """RFC 2018 §5-c: after a time-out nothing counts as arrived but what was acknowledged."""
+        for piece in self._pieces:
+            piece.sacked = False
 
     def clear(self) -> None:
         """Forget everything."""
         self._pieces.clear()
+        self.by_time = None
+
+    def _enter_time(self, piece: Sent) -> None:
+        if self.by_time is not None:
+            self.by_time[piece.sent_at, piece.start] = piece
+
+    def _leave_time(self, piece: Sent) -> None:
+        if self.by_time is not None:
+            self.by_time.pop((piece.sent_at, piece.start), None)
+
+    def _cut(self, at: int) -> int:
+        """Make `at` an edge; returns the index of the piece that begins there, or of the first behind it."""
+        pieces = self._pieces
+        index = bisect_left(pieces, at, key=_start)
+        if index and pieces[index - 1].end > at:
+            left = pieces[index - 1]
+            right = Sent(at, left.end, left.sent_at, retransmitted=left.retransmitted, sacked=left.sacked)
+            left.end = at
+            pieces.insert(index, right)
+            if self.by_time is not None and (left.sent_at, left.start) in self.by_time:
+                self._enter_time(right)
+        return index
+
+
+def round_trip(gone: Iterable[Sent], now: int, echo_us: int | None) -> int | None:
+    """The RTT sample in µs that the acknowledgement of these pieces gives, None for none.
+
+    A sample is that of the newest piece acknowledged, and only where nothing among them was sent again (Karn's algorithm, RFC 6298
+    §3-a: nobody can say which of the two was acknowledged): text behind a gap is acknowledged when the gap is filled, which
+    says nothing of its own round trip. Nor does what was SACKed before.
+
+    Otherwise `echo_us` counts, the round trip that the time stamp echo speaks of, for it tells a retransmission from its original (RFC
+    6298 §3-a, RFC 7323 §4): where it is not older than what was sent again first. An older echo may be that of an ACK
+    which was lost, asked for again by a retransmission that came twice, and would measure our own time-out.
+    """
+    sent_at = None
+    resent_at = None
+    for piece in gone:
+        if piece.retransmitted:
+            resent_at = piece.sent_at if resent_at is None else min(resent_at, piece.sent_at)
+        elif not piece.sacked:
+            sent_at = piece.sent_at
+    if resent_at is not None:
+        return echo_us if echo_us is not None and echo_us < now - resent_at + TICK_US else None
+    return now - sent_at if sent_at is not None else None

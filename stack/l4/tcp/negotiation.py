@@ -1,14 +1,16 @@
 """What the SYNs agree on, and how large segments may be.
 
-What one side does not offer, both leave out: window scaling (RFC 7323 §2.2-a), time stamps (§3.2-a, -f), SACK (RFC 2018 §4-a).
+What one side does not offer, both leave out: window scaling (RFC 7323 §2.2-a), time stamps (§3.2-a, §3.2-f), SACK (RFC 2018 §4-a), congestion
+marks (`ecn.py`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from usernat.stack.l4.tcp import ecn
 from usernat.stack.l4.tcp.config import MAX_WINDOW_SCALE
-from usernat.stack.l4.tcp.header import HEADER_LENGTH
+from usernat.stack.l4.tcp.header import ACK, HEADER_LENGTH
 from usernat.stack.l4.tcp.options import TIMESTAMPS_LENGTH, Options
 from usernat.stack.l4.tcp.seq import unwrap
 
@@ -38,6 +40,8 @@ def take_syn(c: Connection, seg: Segment, now: int) -> None:
     else:
         snd.scale = min(options.window_scale, MAX_WINDOW_SCALE)  # RFC 7323 §2.3-a
     snd.sack = c.offer_sack = options.sack_permitted
+    if ecn.agreed(c.config.ecn, seg.flags, answering=not seg.flags & ACK):
+        c.ecn = ecn.Ecn(snd.snd_nxt)
     if seg.tsval < 0 or stamps is None:
         c.timestamps = None
     else:
@@ -49,7 +53,8 @@ def take_syn(c: Connection, seg: Segment, now: int) -> None:
 
 def effective_mss(c: Connection) -> int:
     """RFC 9293 §3.7.1 MUST-16: Eff.snd.MSS, min(SendMSS + 20, MMS_S) less the TCP header and the options of every segment."""
-    mss = min(c.peer_mss, c.path_mtu - FIXED_HEADERS)
+    path_mtu = c.path_mtu if c.black_hole is None else min(c.path_mtu, c.black_hole.limit)
+    mss = min(c.peer_mss, path_mtu - FIXED_HEADERS)
     return max(1, mss - (TIMESTAMPS_LENGTH if c.timestamps is not None else 0))
 
 

@@ -29,6 +29,17 @@ SMALL_SEGMENT = 536  # RFC 9293 §3.8.6.3: what counts as full-sized until large
 BYTES_A_PIECE = 512  # an out-of-order piece may be this small on average before further ones are refused
 
 
+def is_acceptable(rcv_nxt: int, edge: int, seq: int, length: int) -> bool:
+    """RFC 9293 §3.10.7.4-a, table 6, for a segment of SEG.LEN `length` and the window [rcv_nxt, edge).
+
+    The table asks for the first or the last octet in the window. A segment that reaches over it on both sides is taken too:
+    what lies inside is as good as any, and `Receiver.take` cuts off the rest.
+    """
+    if length == 0:
+        return rcv_nxt <= seq < edge or seq == rcv_nxt
+    return seq < edge and seq + length > rcv_nxt < edge
+
+
 class Receiver:
     """irs, rcv_nxt: as in RFC 9293. edge: RCV.NXT + RCV.WND. scale: Rcv.Wind.Shift.
 
@@ -94,14 +105,8 @@ class Receiver:
     # -- arriving ---------------------------------------------------------------------------------------------------
 
     def acceptable(self, seq: int, length: int) -> bool:
-        """RFC 9293 §3.10.7.4-a, table 6: whether any of the segment lies in the window.
-
-        The table asks for the first or the last octet in the window. A segment that reaches over it on both sides is taken too:
-        what lies inside is as good as any, and `take` cuts off the rest.
-        """
-        if length == 0:
-            return self.rcv_nxt <= seq < self.edge or seq == self.rcv_nxt
-        return seq < self.edge and seq + length > self.rcv_nxt < self.edge
+        """Whether any of the segment lies in the window."""
+        return is_acceptable(self.rcv_nxt, self.edge, seq, length)
 
     def take(self, seq: int, text: memoryview) -> int:
         """Take in text that starts at `seq`; returns how many bytes became readable.
@@ -234,7 +239,7 @@ class Receiver:
         rcv_nxt = self.rcv_nxt
         buffer = self._memory.share(self.limit)
         edge = rcv_nxt + buffer - self.queue.size
-        if edge - self.edge >= min(buffer >> 1, self.mss):  # MUST-39
+        if edge - self.edge >= min(buffer >> 1, self.mss):  # RFC 9293 §3.8.6.2.2 MUST-39
             self.edge = edge
         scale = self.scale
         field = (self.edge - rcv_nxt + (1 << scale) - 1) >> scale
@@ -275,7 +280,9 @@ class Receiver:
         buffer = self._memory.share(self.limit)
         gain = self.rcv_nxt + buffer - self.queue.size - self.edge
         if self.edge - self.rcv_nxt < 2 * self.mss:
-            return gain >= min(buffer >> 1, self.mss)
+            return gain >= max(
+                1, min(buffer >> 1, self.mss)
+            )  # nothing gained is no news, however small the buffer
         return gain >= max(buffer >> 2, self.mss)
 
     def clear(self) -> None:

@@ -4,93 +4,109 @@ A connection that loses nothing has no such object; the sender makes one at a du
 it is over. Phases:
 
     SIGNS     something is odd, nothing is decided: duplicate ACKs are counted, new data goes out by limited transmit
-    FAST      fast retransmit has found a loss (RFC 5681 §3.2): `sack_recovery.py` (RFC 6675) or `newreno_recovery.py` (RFC 6582)
-    TIMEOUT   the retransmission timer expired: everything out is lost, slow start sends it again from SND.UNA
+    FAST      fast retransmit has found a loss (RFC 5681 §3.2): `sack_recovery.py` (RFC 6675, RFC 8985) or `newreno_recovery.py` (RFC 6582)
+    TIMEOUT   the retransmission timer expired: slow start sends again what is lost, from SND.UNA on
     RESEND    everything out is known to be lost for reasons that are not congestion (path MTU, a closed window): sent again, cwnd as it is
 
-TIMEOUT and RESEND are the same with and without SACK and are here. What an ACK means for cwnd is `congestion.py`'s business.
+FAST and TIMEOUT remember what they did to cwnd, and undo it when it turns out that nothing was lost (`spurious.py`). What an ACK means
+for cwnd is `congestion.py`'s business.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from usernat.stack.l4.tcp.scoreboard import Scoreboard
+from usernat.stack.l4.tcp.spurious import Frto, Undo
 
 if TYPE_CHECKING:
+    from usernat.stack.l4.tcp.flight import Sent
     from usernat.stack.l4.tcp.sender import Sender
-    from usernat.stack.rangeset import Range
+    from usernat.stack.rangeset import Range, RangeSet
 
 SIGNS, FAST, TIMEOUT, RESEND = range(4)
+
+
+class Acknowledgement(NamedTuple):
+    """What one ACK said. acked: octets by which SND.UNA moved, in pieces `gone`; blocks: SACK, unwrapped, without the D-SACK.
+
+    echo_us: the round trip by the time stamp echo, None without.
+    """
+
+    acked: int
+    gone: list[Sent]
+    blocks: list[Range]
+    dsack: Range | None
+    echo_us: int | None
 
 
 class Recovery:
     """point: RecoveryPoint (recover): the phase ends when SND.UNA gets there. dup_acks: since SND.UNA moved last."""
 
-    __slots__ = ("_first_due", "_signs_at", "board", "dup_acks", "phase", "point", "sender")
+    __slots__ = ("_first_due", "_frto", "_signs_at", "_undo", "board", "dup_acks", "phase", "point", "sender")
 
     def __init__(self, sender: Sender) -> None:
         self.sender = sender
-        self.board = Scoreboard(sender.snd_una)
+        self.board = Scoreboard(sender.flight, sender.snd_una)
         self.phase = SIGNS
         self.point = sender.snd_una
         self.dup_acks = 0
         self._first_due = False  # the segment at SND.UNA is to be sent again, whatever cwnd says
         self._signs_at = sender.snd_nxt  # SND.NXT before limited transmit
+        self._undo: Undo | None = None
+        self._frto: Frto | None = None
 
     # -- what happened ----------------------------------------------------------------------------------------------
 
-    def on_ack(self, acked: int, now: int) -> None:
-        """SND.UNA has moved on by `acked` octets."""
-        self.board.advance(self.sender.snd_una)
-        self.dup_acks = 0  # RFC 6675 §5-b
-        self._signs_at = self.sender.snd_nxt
-        if self.phase == FAST:
-            self.on_ack_in_fast(acked)
-        else:
-            sender = self.sender
-            if self.phase == TIMEOUT or sender.cwnd_limited:
-                sender.cc.on_ack(acked, now, sender.rtt.srtt_us)
-            if self.phase != SIGNS and sender.snd_una >= self.point:
-                self.phase = SIGNS
+    def on_ack(self, ack: Acknowledgement, now: int) -> None:
+        """SND.UNA has moved, or SACK blocks came; with SACK both at once."""
+        raise NotImplementedError
 
     def on_duplicate(self, now: int) -> None:
         """An ACK that acknowledges nothing but shows that a segment has arrived (RFC 5681 §2-a, RFC 6675 §2-a)."""
-        self.dup_acks += 1
-        self.look_for_loss(now)
-
-    def on_sack(self, blocks: list[Range]) -> bool:
-        """SACK blocks came, unwrapped; True where they tell of octets not known to have arrived (RFC 6675 §5-a, §5-g)."""
-        sender = self.sender
-        new = 0
-        for start, stop in blocks:
-            new += self.board.sack(start, stop, sender.snd_una, sender.snd_nxt, sender.smss)
-        if new:
-            self.board.find_lost(sender.smss)
-        return new > 0
+        raise NotImplementedError
 
     def on_timeout(self, now: int, *, again: bool) -> None:
         """The retransmission timer expired. again: without progress since it did so before."""
         sender = self.sender
+        if not again:
+            self._undo = Undo(sender.cc)
         sender.cc.on_timeout(sender.snd_nxt - sender.snd_una, now, again=again)
-        self._lose_all()
-        self.phase = TIMEOUT  # RFC 6675 §5.1-b, RFC 6582 §3.2-4a: fast recovery ends, and none begins before RecoveryPoint
+        sacked = self._lose(now)
+        # RFC 5682 §3.1: not while an earlier recovery has not ended
+        self._frto = Frto(sender.snd_nxt, sacked) if not again and self.phase == SIGNS else None
+        self._restart(
+            TIMEOUT
+        )  # RFC 6675 §5.1-b, RFC 6582 §3.2-4a: fast recovery ends, and none begins before RecoveryPoint
+        self._first_due = True  # RFC 6298 §5.4-a
+
+    def on_reordering_timeout(self, now: int) -> None:
+        """What `reorder_at` waited for: only recovery with SACK does."""
 
     def resend(self) -> None:
         """All that is out is to be sent again, and it was not congestion."""
-        self._lose_all()
-        self.phase = RESEND
+        self.board.all_lost(self.sender.snd_una, self.sender.snd_nxt)
+        self._undo = self._frto = None
+        self._restart(RESEND)
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is remembered here that matters."""
-        return self.phase == SIGNS and not self.dup_acks and not self.board.sacked
+        board = self.board
+        return self.phase == SIGNS and not self.dup_acks and not board.sacked and not board.lost
+
+    @property
+    def reorder_at(self) -> int | None:
+        """When what has not arrived by then is lost; None: nothing is waited for."""
+        return None
 
     # -- what may be sent ---------------------------------------------------------------------------------------------
 
     def room(self) -> int:
         """How many octets of new data congestion control allows."""
         sender = self.sender
+        if self._frto is not None:
+            return self._frto.new_data(sender.snd_nxt, sender.smss)
         return sender.cc.cwnd - self.board.pipe(sender.snd_una, sender.snd_nxt)
 
     def retransmission(self, mss: int) -> Range | None:
@@ -98,10 +114,15 @@ class Recovery:
         if self.phase == SIGNS:
             return None
         sender = self.sender
+        gap: Range | None
         if self._first_due:
             gap = next(self.board.sacked.gaps(sender.snd_una, sender.snd_nxt), None)
+        elif self._frto is not None:
+            return None
         else:
-            gap = self.board.next_lost(sender.snd_una, sender.snd_nxt)
+            gap = (
+                self.board.lost.first
+            )  # RFC 6675 §4-c, rule 1 of NextSeg: the lowest that is lost and was not sent again
             # RFC 6675 §5-h: only while cwnd - pipe is at least one segment
             if gap is not None and self.room() < min(mss, gap[1] - gap[0]):
                 gap = None
@@ -111,31 +132,15 @@ class Recovery:
         """What is to be sent again if there was no new data to send."""
         return None
 
-    def on_sent(self, start: int, end: int) -> None:
-        """A retransmission has left."""
+    def on_sent(self, start: int, end: int, now: int, *, again: bool) -> None:
+        """A segment has left, a retransmission or a new one."""
+        if not again:
+            return
         self._first_due = False
-        self.board.high_rxt = max(self.board.high_rxt, end)  # RFC 6675 §5-i
+        self.board.resent(start, end, now)
+        if self._undo is not None:
+            self._undo.on_resent(start, end, now)
         assert start < end
-
-    # -- for the two kinds of fast recovery ----------------------------------------------------------------------------
-
-    def on_ack_in_fast(self, acked: int) -> None:
-        """SND.UNA has moved in phase FAST."""
-        raise NotImplementedError
-
-    def look_for_loss(self, now: int) -> None:
-        """Decide whether fast retransmit is due."""
-        raise NotImplementedError
-
-    def enter_fast(self, now: int) -> None:
-        """Fast retransmit: a congestion event, and the segment at SND.UNA goes again."""
-        sender = self.sender
-        self.phase = FAST
-        self.point = sender.recover = sender.snd_nxt  # RFC 6675 §5-e, RFC 6582 §3.2-1b
-        # RFC 5681 §3.2-e: what limited transmit sent does not count as in flight here
-        sender.cc.on_loss(min(self._signs_at, sender.snd_nxt) - sender.snd_una, now)
-        self.board.high_rxt = sender.snd_una
-        self._first_due = True
 
     def cut(self, gap: Range | None, mss: int) -> Range | None:
         """The first segment of a gap, within the peer's window (RFC 9293 §3.8.6 SHLD-16)."""
@@ -147,9 +152,60 @@ class Recovery:
         end = min(end, sender.snd_una + sender.snd_wnd)
         return (start, end) if start < end else None
 
-    def _lose_all(self) -> None:
+    # -- for the two kinds --------------------------------------------------------------------------------------------
+
+    def _lose(self, now: int) -> RangeSet:  # noqa: ARG002 - RACK looks at the clock
+        """Give up what a time-out gives up; returns what had been SACKed."""
+        return self.board.all_lost(self.sender.snd_una, self.sender.snd_nxt)
+
+    def _enter_fast(self, now: int) -> None:
+        """Fast retransmit: a congestion event."""
         sender = self.sender
-        self.board.all_lost(sender.snd_una, sender.snd_nxt)
+        if self.phase != FAST:
+            self._undo = Undo(sender.cc)
+        # RFC 5681 §3.2-e: what limited transmit sent does not count as in flight here
+        sender.cc.on_loss(min(self._signs_at, sender.snd_nxt) - sender.snd_una, now)
+        self.phase = FAST
+        self.point = sender.recover = sender.snd_nxt  # RFC 6675 §5-e, RFC 6582 §3.2-1b
+
+    def _grow(self, acked: int, now: int) -> None:
+        """SND.UNA moved outside fast recovery."""
+        sender = self.sender
+        if self.phase == TIMEOUT or sender.cwnd_limited:
+            sender.cc.on_ack(acked, now, sender.rtt.srtt_us)
+        if self.phase != SIGNS and sender.snd_una >= self.point:
+            self._end()
+
+    def _end(self) -> None:
+        """SND.UNA has reached RecoveryPoint."""
+        self.phase = SIGNS
+        self._undo = self._frto = None
+
+    def _test_timeout(self, ack: Acknowledgement, *, beyond: bool, arrived: list[Sent]) -> None:
+        """F-RTO's next step (`spurious.py`)."""
+        frto, sender = self._frto, self.sender
+        if frto is None:
+            return
+        verdict = frto.on_ack(sender.snd_una, arrived, moved=ack.acked > 0, beyond=beyond)
+        if verdict is True:
+            self._undo_all()
+        elif verdict is False or not (
+            sender.has_unsent() and sender.snd_nxt < sender.snd_una + sender.snd_wnd
+        ):
+            self._frto = None  # RFC 5682 §2.1 step 2b: with nothing new to send the test cannot be made
+
+    def _undo_all(self) -> None:
+        """Nothing was lost."""
+        assert self._undo is not None
+        self._undo.restore(self.sender.cc)
+        self.board.none_lost()
+        self.sender.undone += 1
+        self._first_due = False
+        self._end()
+
+    def _restart(self, phase: int) -> None:
+        sender = self.sender
         self.point = sender.recover = sender.snd_nxt
         self.dup_acks = 0
         self._first_due = False
+        self.phase = phase

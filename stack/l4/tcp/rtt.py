@@ -9,12 +9,25 @@ from __future__ import annotations
 
 GRANULARITY_US = 1_000  # G: owners of the stack serve timers to about a millisecond (RFC 6298 §4-a asks for 100 ms or finer)
 SYN_TIMEOUT_RTO_US = 3_000_000
+MIN_RTT_WINDOW_US = 30_000_000
 
 
 class RttEstimator:
-    """SRTT, RTTVAR and RTO of one connection, in µs. srtt_us is 0.0 before the first sample."""
+    """SRTT, RTTVAR and RTO of one connection, in µs. srtt_us is 0.0 before the first sample.
 
-    __slots__ = ("max_rto_us", "min_rto_us", "rto_us", "rttvar_us", "srtt_us")
+    min_rtt_us: the smallest round trip of the last half to whole minute (RFC 8985 §6.2-a), 0 before the first sample.
+    """
+
+    __slots__ = (
+        "_half_began",
+        "_half_min_us",
+        "max_rto_us",
+        "min_rto_us",
+        "min_rtt_us",
+        "rto_us",
+        "rttvar_us",
+        "srtt_us",
+    )
 
     def __init__(self, *, initial_rto_us: int, min_rto_us: int, max_rto_us: int) -> None:
         self.min_rto_us = min_rto_us
@@ -22,9 +35,13 @@ class RttEstimator:
         self.rto_us = initial_rto_us  # RFC 6298 §2.1-a: one second by default
         self.srtt_us = 0.0
         self.rttvar_us = 0.0
+        self.min_rtt_us = 0
+        self._half_began = 0
+        self._half_min_us = 0  # the smallest since then
 
-    def sample(self, rtt_us: int, expected: int = 1) -> None:
+    def sample(self, rtt_us: int, now: int, expected: int = 1) -> None:
         """Take in one measurement. expected: how many come in one round trip (RFC 7323 §4.2-a)."""
+        self._note_minimum(rtt_us, now)
         if not self.srtt_us:
             self.srtt_us = max(1.0, float(rtt_us))  # RFC 6298 §2.2-a; zero means "no sample yet"
             self.rttvar_us = rtt_us / 2
@@ -34,6 +51,19 @@ class RttEstimator:
             self.rttvar_us += (abs(error) - self.rttvar_us) / (4 * expected)
             self.srtt_us = max(1.0, self.srtt_us + error / (8 * expected))
         self._set(self.srtt_us + max(GRANULARITY_US, 4 * self.rttvar_us))
+
+    def _note_minimum(self, rtt_us: int, now: int) -> None:
+        """The minimum is that of this half of the window and the one before, so that an old one is forgotten in time."""
+        if not self.srtt_us:
+            self.min_rtt_us = self._half_min_us = rtt_us
+            self._half_began = now
+        elif now - self._half_began >= MIN_RTT_WINDOW_US:
+            self.min_rtt_us = min(self._half_min_us, rtt_us)
+            self._half_min_us = rtt_us
+            self._half_began = now
+        else:
+            self._half_min_us = min(self._half_min_us, rtt_us)
+            self.min_rtt_us = min(self.min_rtt_us, rtt_us)
 
     def back_off(self) -> None:
         """The retransmission timer has expired: RFC 6298 §5.5-a, the RTO doubles up to its maximum (§2.5-a)."""

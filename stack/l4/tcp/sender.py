@@ -4,7 +4,7 @@ Sequence space is handled as ranges [start, end). The stream occupies [queue.sta
 finished, the one number behind it: `stream_end` covers both, so that a FIN is sent, acknowledged and sent again like an octet of text,
 in one place (`segment_end` and `transmit.py` know that it has no octet).
 
-What may be sent next is decided in this order: what loss recovery wants sent again; new data, as far as the peer's window, congestion
+What may be sent next is decided in this order: a tail loss probe that is due; what loss recovery wants sent again; new data, as far as the peer's window, congestion
 control, Nagle and the sender's silly-window avoidance allow; what recovery has for idle moments. Nothing moves until `sent` says that a
 segment has left.
 """
@@ -13,14 +13,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usernat.stack.l4.tcp.flight import Flight
+from usernat.stack.l4.tcp.flight import Flight, round_trip
 from usernat.stack.l4.tcp.newreno_recovery import NewRenoRecovery
-from usernat.stack.l4.tcp.sack_recovery import SackRecovery
+from usernat.stack.l4.tcp.rack import Rack
+from usernat.stack.l4.tcp.recovery import FAST, SIGNS, TIMEOUT, Acknowledgement
+from usernat.stack.l4.tcp.sack_recovery import SackRecovery, split_dsack
 from usernat.stack.l4.tcp.scoreboard import DUP_THRESH
 from usernat.stack.l4.tcp.send_queue import SendQueue
+from usernat.stack.l4.tcp.tail_probe import TailProbe
 
 if TYPE_CHECKING:
     from usernat.stack.l4.tcp.congestion import CongestionControl
+    from usernat.stack.l4.tcp.flight import Sent
     from usernat.stack.l4.tcp.memory import MemoryBudget
     from usernat.stack.l4.tcp.recovery import Recovery
     from usernat.stack.l4.tcp.rtt import RttEstimator
@@ -38,11 +42,13 @@ class Sender:
     smss: payload of a full segment without SACK blocks. scale: Snd.Wind.Shift. sack: the peer sent SACK-permitted.
     recover: RFC 6582. cwnd_limited: it was cwnd that ended the last turn. keep_timer: the last ACK must not restart the timer.
     override: the time to wait for a better window is over. urgent: SND.UP, the octet after the urgent data.
-    timeouts: of the retransmission timer since the last progress.
+    timeouts: of the retransmission timer since the last progress. undone: congestion events that turned out to be none.
+    probe: the state of tail loss probes.
     """
 
     __slots__ = (
         "_memory",
+        "_rack",
         "cc",
         "cwnd_limited",
         "fin_queued",
@@ -52,6 +58,7 @@ class Sender:
         "max_window",
         "nodelay",
         "override",
+        "probe",
         "queue",
         "recover",
         "recovery",
@@ -65,6 +72,7 @@ class Sender:
         "snd_wl2",
         "snd_wnd",
         "timeouts",
+        "undone",
         "urgent",
     )
 
@@ -90,11 +98,14 @@ class Sender:
         self.queue = SendQueue(iss + 1)
         self.flight = Flight()
         self.recovery: Recovery | None = None
+        self.probe = TailProbe()
+        self._rack: Rack | None = None
         self.recover = iss  # RFC 6582 §3.2-0
         self.cwnd_limited = False
         self.keep_timer = False
         self.override = False
         self.timeouts = 0
+        self.undone = 0
 
     @property
     def stream_end(self) -> int:
@@ -119,42 +130,50 @@ class Sender:
 
     # -- what arrives -------------------------------------------------------------------------------------------------
 
-    def on_ack(self, ack: int, echo_us: int | None, now: int) -> None:
-        """SND.UNA moves to `ack`, which lies in (SND.UNA, SND.NXT].
+    def on_ack(self, ack: int, blocks: list[Range], echo_us: int | None, now: int) -> None:
+        """An ACK in [SND.UNA, SND.NXT] that moves SND.UNA, or brings SACK blocks (unwrapped), or both.
 
-        echo_us: the round trip that the time stamp echo speaks of, None without time stamps (RFC 7323 §4.1-b: this ACK
-        moves SND.UNA, so it may be used).
+        echo_us: the round trip that the time stamp echo speaks of, None without time stamps.
         """
         acked = ack - self.snd_una
+        dsack, blocks = split_dsack(blocks, ack)
+        mended = self.probe.on_ack(ack, dsack, bare=False)
+        gone = self._advance(ack, echo_us, now) if acked else []
+        recovery = self.recovery
+        if recovery is None and any(ack < start < stop <= self.snd_nxt for start, stop in blocks):
+            recovery = self.recovery = SackRecovery(self)  # RFC 2883 §5-a: a D-SACK alone is no sign of loss
+        if recovery is not None:
+            recovery.on_ack(Acknowledgement(acked, gone, blocks, dsack, echo_us), now)
+            if recovery.is_over:
+                self._forget_recovery()
+        else:
+            if dsack is not None:
+                self.rack_state().on_dsack(ack, self.snd_nxt)
+            if mended:  # RFC 8985 §7.4-a
+                self.cc.on_loss(self.snd_nxt - ack + acked, now)
+            elif acked and self.cwnd_limited:
+                self.cc.on_ack(acked, now, self.rtt.srtt_us)
+
+    def on_bare_ack(self) -> None:
+        """An ACK that acknowledges nothing and carries neither text nor SACK blocks, on a connection with SACK."""
+        self.probe.on_ack(self.snd_una, None, bare=True)
+
+    def _advance(self, ack: int, echo_us: int | None, now: int) -> list[Sent]:
+        """SND.UNA moves; returns the pieces that this acknowledges."""
         in_flight = self.snd_nxt - self.snd_una
         self.snd_una = ack
         self.timeouts = 0
+        self.probe.due = False
         self._memory.used -= self.queue.release(ack)
-        measured = self.flight.acknowledged(ack, now, echo_us)
+        gone = self.flight.acknowledged(ack)
+        # RFC 7323 §4.1-b: this ACK moves SND.UNA, so its echo may be used
+        measured = round_trip(gone, now, echo_us)
         if measured is not None:
             # RFC 7323 appendix G: one ACK for two segments gives FlightSize / (2 * SMSS) samples a round trip
-            self.rtt.sample(measured, min(max(1, in_flight // (2 * self.smss)), MAX_EXPECTED_SAMPLES))
-        if self.recovery is not None:
-            self.recovery.on_ack(acked, now)
-            if self.recovery.is_over:
-                self.recovery = None
-        elif self.cwnd_limited:
-            self.cc.on_ack(acked, now, self.rtt.srtt_us)
-
-    def on_sack(self, blocks: list[Range], now: int, *, moved: bool) -> None:
-        """SACK blocks came, unwrapped. moved: on an ACK that moved SND.UNA, which is no duplicate (RFC 6675 §2-a)."""
-        recovery = self.recovery
-        if recovery is None:
-            if not any(self.snd_una < start < stop <= self.snd_nxt for start, stop in blocks):
-                return  # RFC 2883 §5-a: a D-SACK alone is no sign of loss
-            recovery = self.recovery = SackRecovery(self)
-        if recovery.on_sack(blocks):
-            if moved:
-                recovery.look_for_loss(now)
-            else:
-                recovery.on_duplicate(now)
-        if recovery.is_over:
-            self.recovery = None
+            self.rtt.sample(measured, now, min(max(1, in_flight // (2 * self.smss)), MAX_EXPECTED_SAMPLES))
+            self.cc.on_round_trip(measured, ack, self.snd_nxt)
+            self.probe.sampled = True
+        return gone
 
     def on_duplicate(self, now: int) -> None:
         """A duplicate ACK by RFC 5681 §2-a, on a connection without SACK."""
@@ -176,10 +195,23 @@ class Sender:
     def on_timeout(self, now: int) -> None:
         """The retransmission timer expired (RFC 6298 §5.4 to §5.6): go back to SND.UNA."""
         self.rtt.back_off()
+        self.probe.reset()
         if self.recovery is None:
             self.recovery = self._make_recovery()
         self.recovery.on_timeout(now, again=self.timeouts > 0)
         self.timeouts += 1
+
+    def on_reordering_timeout(self, now: int) -> None:
+        """The time that RACK gave to what is late is over (RFC 8985 §6.2-h)."""
+        if self.recovery is not None:
+            self.recovery.on_reordering_timeout(now)
+
+    def on_congestion(self, now: int) -> bool:
+        """The peer echoes a congestion mark: as a loss, but nothing is sent again (RFC 3168 §6.1.2). False: a loss has been answered."""
+        if self.recovery is not None and self.recovery.phase in {FAST, TIMEOUT}:
+            return False
+        self.cc.on_loss(self.snd_nxt - self.snd_una, now)
+        return True
 
     def resend(self) -> None:
         """Send again all that is out, without taking it for congestion."""
@@ -191,6 +223,24 @@ class Sender:
     def _make_recovery(self) -> Recovery:
         return SackRecovery(self) if self.sack else NewRenoRecovery(self)
 
+    def _forget_recovery(self) -> None:
+        self.recovery = None
+        self.flight.by_time = None
+
+    def rack_state(self) -> Rack:
+        """What RACK knows of the path, which outlives a recovery."""
+        if self._rack is None:
+            self._rack = Rack(self.snd_una)
+        return self._rack
+
+    @property
+    def may_probe(self) -> bool:
+        """RFC 8985 §7.2-a, §7.3-a: whether a tail loss probe, not a time-out, is what comes next."""
+        if not (self.sack and self.probe.is_allowed) or self.probe.due:
+            return False
+        recovery = self.recovery
+        return recovery is None or (recovery.phase == SIGNS and not recovery.board.sacked)
+
     # -- what leaves --------------------------------------------------------------------------------------------------
 
     def next_range(self, mss: int, largest: int) -> Range | None:
@@ -198,6 +248,8 @@ class Sender:
 
         mss: payload of one segment as things stand. largest: what may leave at once, more than mss where the device segments.
         """
+        if self.probe.due:
+            return self._tail_probe(mss)
         if self.recovery is None:
             return self._new_data(self.cc.cwnd - (self.snd_nxt - self.snd_una), mss, largest)
         again = self.recovery.retransmission(mss)
@@ -234,6 +286,18 @@ class Sender:
             end += 1  # RFC 9293 §3.10.4: the FIN rides on the last text
         return (start, end)
 
+    def _tail_probe(self, mss: int) -> Range | None:
+        """RFC 8985 §7.3-c: new text, whatever cwnd says, else the last segment again."""
+        fresh = self._new_data(mss, mss, mss)
+        if fresh is not None:
+            return fresh
+        start = max(self.snd_una, self.snd_nxt - mss)
+        end = min(self.snd_nxt, self.snd_una + self.snd_wnd)
+        if start < end:
+            return (start, end)
+        self.probe.due = False
+        return None
+
     def _whole_segments(self, size: int, available: int, mss: int) -> int:
         """Cut to full segments (RFC 9293 §3.9.1.2 SHLD-28); a short rest only where it would go alone, too."""
         rest = size % mss
@@ -254,14 +318,17 @@ class Sender:
 
     def sent(self, start: int, end: int, now: int) -> None:
         """The range has left in a segment."""
-        if end <= self.snd_nxt:
+        again = end <= self.snd_nxt
+        if not again:
+            self.override = False
+            self.snd_nxt = end
+            self.flight.sent(start, end, now)
+        if self.recovery is not None:
+            self.recovery.on_sent(start, end, now, again=again)
+        elif again:
             self.flight.resent(start, end, now)
-            if self.recovery is not None:
-                self.recovery.on_sent(start, end)
-            return
-        self.override = False
-        self.snd_nxt = end
-        self.flight.sent(start, end, now)
+        if self.probe.due:
+            self.probe.sent(self.snd_nxt, again=again)
 
     def has_unsent(self) -> bool:
         """Whether there is text or a FIN that has never left."""

@@ -3,14 +3,15 @@
 It needs few facts, so a small record takes the connection's place in the table. All of them wait equally long, so the order in which they
 came is the order in which they leave: a dictionary is the whole timer. The table is bounded; the oldest makes room.
 
-A new SYN may take over the tuple at once when it is surely new: by its time stamp (RFC 6191, SHLD-4) or by its sequence number (MAY-2).
+A new SYN may take over the tuple at once when it is surely new: by its time stamp (RFC 9293 SHLD-4, RFC 6191) or by its sequence number (RFC 9293 MAY-2).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usernat.stack.l4.tcp.header import ACK, RST, SYN
+from usernat.stack.l4.tcp.header import ACK, FIN, RST, SYN
+from usernat.stack.l4.tcp.receiver import is_acceptable
 from usernat.stack.l4.tcp.seq import is_before, unwrap, wrap
 from usernat.stack.l4.tcp.state import CLOSED
 from usernat.stack.l4.tcp.timestamps import STALE_US, Timestamps
@@ -26,10 +27,11 @@ MAX_REPLIES = 16  # ACKs out of one record: a peer needs one, an endless exchang
 
 
 class TimeWait:
-    """What is left of a connection. snd_nxt, rcv_nxt: as in RFC 9293. connection: whom to tell at the end, if anybody still cares."""
+    """What is left of a connection. snd_nxt, rcv_nxt: as in RFC 9293. edge: RCV.NXT + RCV.WND. connection: whom to tell at the end, if anybody still cares."""
 
     __slots__ = (
         "connection",
+        "edge",
         "expires",
         "key",
         "layer",
@@ -46,47 +48,69 @@ class TimeWait:
         self.snd_nxt = c.snd.snd_nxt
         self.rcv_nxt = c.rcv.rcv_nxt
         self.window = c.rcv.window_field()
+        self.edge = c.rcv.edge
         self.timestamps: Timestamps | None = c.timestamps
         self.connection = connection
         self.expires = expires
         self.replies = 0
 
     def receive(self, seg: Segment, now: int) -> None:
-        """RFC 9293 §3.10.7.4 in state TIME-WAIT."""
+        """RFC 9293 §3.10.7.4 in state TIME-WAIT, in its order: sequence number, RST, SYN, ACK."""
         layer, flags = self.layer, seg.flags
         seq = unwrap(seg.seq, self.rcv_nxt)
-        if flags & RST:
-            # RFC 5961 §3.2-f holds here too. An exact RST ends the wait: the peer is gone anyway.
+        if flags & (SYN | ACK | RST) == SYN and self._is_new(seg, seq, now):
+            layer.counters.time_wait_reused += 1
+            layer.end_time_wait(self)
+            seg.takes_over = self.snd_nxt
+            layer.listen_for(seg, now)
+        elif not self._check_sequence(seg, seq, now):
+            return
+        elif flags & RST:
+            # RFC 5961 §3.2-c, -d, -f hold here too: an exact one ends the wait (the peer is gone anyway), others are challenged
             if seq == self.rcv_nxt:
                 layer.counters.resets_received += 1
                 layer.end_time_wait(self)
             else:
                 layer.counters.blind_reset += 1
-            return
-        if flags & SYN:
-            if not flags & ACK and self._is_new(seg, seq, now):
-                layer.counters.time_wait_reused += 1
-                layer.end_time_wait(self)
-                seg.takes_over = self.snd_nxt
-                layer.listen_for(seg, now)
-            else:
-                layer.counters.blind_syn += 1
-                self.acknowledge(now)  # RFC 5961 §4.2-b
-            return
-        if self.timestamps is not None and (seg.tsval < 0 or self.timestamps.is_old(seg.tsval, now)):
-            layer.counters.paws += 1
-            return
-        if not flags & ACK:
-            layer.counters.no_ack += 1
-            return
-        if seg.length:
-            # §3.10.7.4-m: what can still come is a retransmission of the peer's FIN: acknowledged, and the wait begins anew
-            if seq + seg.length == self.rcv_nxt:
-                layer.restart_time_wait(self, now)
+                self.acknowledge(now)
+        elif flags & SYN:
+            layer.counters.blind_syn += 1
+            self.acknowledge(now)  # RFC 5961 §4.2-b
+        elif not flags & ACK:
+            layer.counters.no_ack += 1  # §3.10.7.4-h
+        elif seg.length or seq != self.rcv_nxt:
+            # §3.10.7.4-n: behind the peer's FIN there is no text; it had better hear where we stand
+            layer.counters.text_after_fin += 1
             self.acknowledge(now)
-        elif seq != self.rcv_nxt:
-            layer.counters.out_of_window += 1
-            self.acknowledge(now)
+
+    def _check_sequence(self, seg: Segment, seq: int, now: int) -> bool:
+        """First: the time stamp and the window. What is unacceptable is acknowledged (§3.10.7.4-b), but for a RST (RFC 5961 §3.2-b)."""
+        counters, flags = self.layer.counters, seg.flags
+        if self.timestamps is not None and not flags & (RST | SYN):
+            if seg.tsval < 0:
+                counters.missing_timestamps += 1  # RFC 7323 §3.2-d
+                return False
+            if self.timestamps.is_old(seg.tsval, now):
+                counters.paws += 1  # RFC 7323 §5.3-a
+                self.acknowledge(now)
+                return False
+        if is_acceptable(self.rcv_nxt, self.edge, seq, seg.length):
+            return True
+        if flags & RST:
+            if seq == self.rcv_nxt and not flags & SYN:
+                return True  # at a closed window, with text (RFC 9293 §3.4 MUST-66)
+            counters.blind_reset += 1
+            return False
+        if flags & (FIN | ACK | SYN) == FIN | ACK and seq + seg.length == self.rcv_nxt:
+            self.layer.restart_time_wait(
+                self, now
+            )  # RFC 9293 §3.10.7.4-m: the peer's FIN again, so our ACK of it was lost
+        elif flags & SYN:
+            counters.blind_syn += 1
+        else:
+            counters.out_of_window += 1
+        self.acknowledge(now)
+        return False
 
     def acknowledge(self, now: int) -> None:
         """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from usernat.stack.l4.tcp import black_hole
 from usernat.stack.l4.tcp.receiver import ACK_NOW
 from usernat.stack.l4.tcp.state import (
     ESTABLISHED,
@@ -17,6 +18,7 @@ from usernat.stack.l4.tcp.state import (
     SYN_SENT,
     TcpError,
 )
+from usernat.stack.l4.tcp.tail_probe import pto_us
 
 if TYPE_CHECKING:
     from usernat.stack.l4.tcp.connection import Connection
@@ -31,25 +33,48 @@ MAX_PROBE_SHIFT = 16
 class Timers:
     """Times in µs, NEVER where off.
 
-    retransmit: RFC 6298. persist: zero-window probes, or the end of waiting for a better window. delayed_ack: RFC 9293 §3.8.6.3.
-    keepalive: §3.8.4. give_up: R2 of §3.8.3. linger: the wait in FIN-WAIT-2 after close().
+    retransmit: RFC 6298. probe: the tail loss probe (RFC 8985 §7.2). reorder: RACK's (§6.2-h). At most one of these two is set, and never
+    to a later time than `retransmit`, so that of the three just one counts, as if there were no others (§8-a). persist: zero-window probes, or the end of waiting for a better window. delayed_ack: RFC 9293 §3.8.6.3.
+    hold: no new text before then (`ecn.py`). keepalive: §3.8.4. give_up: R2 of §3.8.3. linger: the wait in FIN-WAIT-2 after close().
     """
 
-    __slots__ = ("delayed_ack", "give_up", "keepalive", "linger", "persist", "probes", "retransmit")
+    __slots__ = (
+        "delayed_ack",
+        "give_up",
+        "hold",
+        "keepalive",
+        "linger",
+        "persist",
+        "probe",
+        "probes",
+        "reorder",
+        "retransmit",
+    )
 
     def __init__(self) -> None:
         self.retransmit = NEVER
+        self.probe = NEVER
+        self.reorder = NEVER
         self.persist = NEVER
         self.delayed_ack = NEVER
         self.keepalive = NEVER
         self.give_up = NEVER
+        self.hold = NEVER
         self.linger = NEVER
         self.probes = 0  # zero-window probes since the window closed
 
     def due(self) -> int | None:
         """The earliest, or None."""
         first = min(
-            self.retransmit, self.persist, self.delayed_ack, self.keepalive, self.give_up, self.linger
+            self.retransmit,
+            self.probe,
+            self.reorder,
+            self.persist,
+            self.delayed_ack,
+            self.keepalive,
+            self.hold,
+            self.give_up,
+            self.linger,
         )
         return first if first < NEVER else None
 
@@ -63,12 +88,14 @@ def arm(c: Connection, now: int) -> None:
         timers.probes = 0
         if timers.retransmit == NEVER:
             timers.retransmit = now + snd.rtt.rto_us  # RFC 6298 §5.1-a, §5.3-a, §5.6-a
+        if c.state >= ESTABLISHED:
+            _arm_early(c, now)
     elif outstanding or (snd.has_unsent() and c.state >= ESTABLISHED):
-        timers.retransmit = NEVER
+        timers.retransmit = timers.probe = timers.reorder = NEVER
         if timers.persist == NEVER and not c.probe_due:
             timers.persist = now + _persist_interval(c)
     else:
-        timers.retransmit = timers.persist = NEVER  # RFC 6298 §5.2-a
+        timers.retransmit = timers.probe = timers.reorder = timers.persist = NEVER  # RFC 6298 §5.2-a
         timers.probes = 0
         timers.give_up = NEVER
     if (outstanding or timers.persist < NEVER) and timers.give_up == NEVER:
@@ -81,6 +108,22 @@ def arm(c: Connection, now: int) -> None:
         timers.keepalive = NEVER if outstanding else c.keepalive.due(c)  # RFC 9293 §3.8.4 MUST-26
     else:
         timers.keepalive = NEVER
+
+
+def _arm_early(c: Connection, now: int) -> None:
+    """What comes before the retransmission time-out: RACK's second look, or a tail loss probe."""
+    timers, snd = c.timers, c.snd
+    reorder_at = snd.recovery.reorder_at if snd.recovery is not None else None
+    timers.reorder = NEVER
+    if reorder_at is not None:
+        timers.probe = NEVER
+        if reorder_at < timers.retransmit:
+            timers.reorder = max(reorder_at, now + 1)
+    elif not snd.may_probe:
+        timers.probe = NEVER
+    elif timers.probe == NEVER:
+        # RFC 8985 §7.2-b: not later than the time-out, in whose place it then comes
+        timers.probe = min(now + pto_us(snd.rtt, snd.snd_nxt - snd.snd_una, snd.smss), timers.retransmit)
 
 
 def _persist_interval(c: Connection) -> int:
@@ -103,12 +146,21 @@ def on_time(c: Connection, now: int) -> None:
         return
     if timers.keepalive <= now and not _keep_alive(c):
         return
+    if timers.hold <= now:
+        timers.hold = NEVER
     if timers.delayed_ack <= now:
         timers.delayed_ack = NEVER
         c.rcv.ack = ACK_NOW
     if timers.persist <= now:
         timers.persist = NEVER
         _persist(c)
+    if timers.reorder <= now:
+        timers.reorder = NEVER
+        c.snd.on_reordering_timeout(now)
+    if timers.probe <= now:
+        timers.probe = timers.retransmit = NEVER  # RFC 8985 §7.3-e: the time-out begins anew behind the probe
+        c.snd.probe.due = True
+        c.layer.counters.tail_loss_probes += 1
     if timers.retransmit <= now:
         timers.retransmit = NEVER
         _retransmit(c, now)
@@ -146,6 +198,7 @@ def _retransmit(c: Connection, now: int) -> None:
         snd.timeouts += 1
         return
     snd.on_timeout(now)
+    black_hole.on_timeout(c, now)
     if snd.timeouts == R1:
         c.report_trouble()
 

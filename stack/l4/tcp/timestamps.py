@@ -1,6 +1,6 @@
 """Time stamps of one connection (RFC 7323 §3 to §5): the clock we show, the value we echo, and protection against wrapped sequence numbers.
 
-The clock ticks once a millisecond (§5.4-a: 1 ms to 1 s; 4.1-a: in step with real time) from an offset that belongs to the tuple
+The clock ticks once a millisecond (§5.4-a: 1 ms to 1 s; §4.1-a: in step with real time) from an offset that belongs to the tuple
 (`isn.py`). TS.Recent is what we echo: the time stamp of the segment that last moved the left edge of our window (§4.3-a). An older
 one on a segment shows that the segment is a leftover of an earlier turn of the sequence space (§5.3-a).
 """

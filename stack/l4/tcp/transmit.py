@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usernat.stack.l4.tcp.emit import emit, emit_syn, sack_option
-from usernat.stack.l4.tcp.header import ACK, FIN, PSH
+from usernat.stack.l4.tcp.header import ACK, CWR, FIN, PSH
 from usernat.stack.l4.tcp.negotiation import segment_sizes
 from usernat.stack.l4.tcp.receiver import ACK_NOW
 from usernat.stack.l4.tcp.state import (
     AFTER_OUR_FIN,
     ESTABLISHED,
 )
-from usernat.stack.l4.tcp.timers import arm
+from usernat.stack.l4.tcp.timers import NEVER, arm
 
 if TYPE_CHECKING:
     from usernat.stack.l4.tcp.connection import Connection
@@ -66,7 +66,7 @@ def _send_text(c: Connection, now: int, budget: int) -> int:
         if not snd.snd_wnd and (snd.has_unsent() or snd.snd_nxt > snd.snd_una):
             _send_range(c, *snd.probe_range(), now, 1)
             emitted = 1
-    if snd.snd_nxt == snd.snd_una and not snd.has_unsent():
+    if (snd.snd_nxt == snd.snd_una and not snd.has_unsent()) or c.timers.hold < NEVER:
         return emitted
     mss, largest = segment_sizes(c)
     idle = now - c.sent_at if snd.snd_nxt == snd.snd_una else 0
@@ -76,8 +76,9 @@ def _send_text(c: Connection, now: int, budget: int) -> int:
     while emitted < budget:
         sack = sack_option(c)
         room = mss - len(sack)
-        # a device would put the same urgent pointer, and no SACK option, on all segments that it cuts
-        planned = snd.next_range(room, largest if not sack and snd.urgent <= snd.snd_nxt else room)
+        # a device would put the same urgent pointer or CWR, and no SACK option, on all segments that it cuts
+        alone = sack or snd.urgent > snd.snd_nxt or (c.ecn is not None and c.ecn.cwr_due)
+        planned = snd.next_range(room, room if alone else largest)
         if planned is None:
             return emitted
         _send_range(c, *planned, now, room, sack)
@@ -101,6 +102,12 @@ def _send_range(c: Connection, start: int, end: int, now: int, mss: int, sack: b
     if end >= queue_end:
         flags |= PSH * (length > 0)  # RFC 9293 §3.9.1.2 MUST-61, SHLD-27: on the last octet that there is
     again = start < snd.snd_nxt
+    ect = False
+    if c.ecn is not None and length > 0 and not again:
+        ect = True
+        if c.ecn.cwr_due:
+            flags |= CWR  # RFC 3168 §6.1.2: with new text
+            c.ecn.cwr_due = False
     emit(
         c,
         start,
@@ -110,12 +117,15 @@ def _send_range(c: Connection, start: int, end: int, now: int, mss: int, sack: b
         now,
         sack=sack,
         gso_size=mss if length > mss else 0,
+        ect=ect,
     )
     snd.sent(start, end, now)
     c.sent_at = now
     if again:
         c.layer.counters.retransmissions += 1
-    elif fin:
+        return
+    c.timers.probe = NEVER  # RFC 8985 §7.2-a: new text starts the wait anew
+    if fin:
         c.state = AFTER_OUR_FIN.get(c.state, c.state)  # RFC 9293 §3.10.4
 
 
