@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 REPOSITORY = Path(usernat.__file__).parents[1]
+STAY = 'echo $$; trap "" HUP; while :; do sleep 0.05; done'
 NOBODY = 65534
 DEPENDENCIES = ("construct", "sortedcontainers", "dns", "click", "rich", "markdown_it", "mdurl", "pygments")
 
@@ -114,3 +115,17 @@ def readable_copy() -> Iterator[Path]:
             shutil.copytree(source, Path(place, name), ignore=shutil.ignore_patterns("__pycache__"))
         Path(place).chmod(0o755)
         yield Path(place)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """The next line of its output."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def guest_of(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its command's process id, which it printed first, and its network."""
+    pid = int(said(process))
+    namespace = network_of(pid)
+    assert namespace != network_of(os.getpid())
+    return pid, namespace

@@ -16,19 +16,19 @@ import pytest
 
 from tests.face.runner import (
     NOBODY,
+    STAY,
     alive,
     command,
     environment,
     eventually,
+    guest_of,
     members,
-    network_of,
     readable_copy,
     run,
+    said,
     started,
 )
-from usernat.config import Config
 from usernat.namespace import guest as namespace_guest
-from usernat.namespace import keeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +39,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 Nobody = tuple[list[str], dict[str, str]]
-
-STAY = 'echo $$; trap "" HUP; while :; do sleep 0.05; done'
 
 
 def test_the_guest_sees_one_interface_with_address_route_and_resolver() -> None:
@@ -240,101 +238,6 @@ def test_an_interactive_shell_has_job_control() -> None:
     assert b"no job control" not in shown
     assert os.waitstatus_to_exitcode(status) == 5
     os.close(terminal)
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    """The next line of its output."""
-    assert process.stdout is not None
-    return process.stdout.readline()
-
-
-def guest_of(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Its command's process id, which it printed first, and its network."""
-    pid = int(said(process))
-    namespace = network_of(pid)
-    assert namespace != network_of(os.getpid())
-    return pid, namespace
-
-
-def test_what_the_command_leaves_running_ends_with_it() -> None:
-    script = "(setsid sleep 1000 >/dev/null 2>&1 &); sleep 1000 >/dev/null 2>&1 & echo $$; read line; exit 3"
-    with started("--", "sh", "-c", script) as process:
-        _, namespace = guest_of(process)
-        assert eventually(lambda: len(members(namespace)) == 4)  # keeper, sh, and both
-        process.communicate("\n", timeout=10)
-        assert process.wait(10) == 3
-        assert members(namespace) == []
-
-
-def test_nothing_stays_after_kill_9_of_the_gateway() -> None:
-    script = "(setsid sleep 1000 >/dev/null 2>&1 &); " + STAY
-    with started("--", "sh", "-c", script) as process:
-        _, namespace = guest_of(process)
-        assert eventually(lambda: len(members(namespace)) >= 3)
-        mounts = Path("/proc/self/mountinfo").read_text()
-        process.kill()
-        assert eventually(lambda: members(namespace) == [])
-        assert Path("/proc/self/mountinfo").read_text() == mounts
-
-
-def test_nothing_stays_after_kill_9_of_the_command() -> None:
-    with started("--", "sh", "-c", "(setsid sleep 1000 >/dev/null 2>&1 &); " + STAY) as process:
-        pid, namespace = guest_of(process)
-        os.kill(pid, signal.SIGKILL)
-        assert process.wait(10) == 137
-        assert members(namespace) == []
-
-
-def test_nothing_stays_after_kill_9_of_the_keeper() -> None:
-    with started("--", "sh", "-c", "(setsid sleep 1000 >/dev/null 2>&1 &); " + STAY) as process:
-        pid, namespace = guest_of(process)
-        (keeper_pid,) = keeper.children(process.pid)
-        assert keeper_pid != pid
-        os.kill(keeper_pid, signal.SIGKILL)
-        assert process.wait(10) == 137
-        assert eventually(lambda: members(namespace) == [])
-        assert not alive(pid)
-
-
-def names(place: str) -> list[str]:
-    return [path.name for path in Path(place).iterdir()]
-
-
-def test_nothing_stays_after_kill_9_of_the_keeper_of_an_embedded_guest() -> None:
-    with namespace_guest.NamespaceGuest(["sleep", "1000"], Config()) as guest:
-        guest.start()
-        assert eventually(lambda: len(keeper.children(guest.process.pid)) == 1)
-        (pid,) = keeper.children(guest.process.pid)
-        guest.process.kill()
-        assert guest.wait(10) == 137
-        assert eventually(lambda: not alive(pid))
-
-
-def test_an_embedded_guest_that_is_closed_early_never_runs_its_command(tmp_path: Path) -> None:
-    guest = namespace_guest.NamespaceGuest(["touch", str(tmp_path / "ran")], Config())
-    assert guest.poll() is None
-    guest.close()
-    assert guest.wait() == 125
-    guest.send_signal(signal.SIGTERM)
-    assert not (tmp_path / "ran").exists()
-
-
-def test_no_file_and_no_device_is_left_on_the_host(tmp_path: Path) -> None:
-    places = ("/tmp", "/run", "/etc")
-    before = (
-        {place: set(names(place)) for place in places},
-        Path("/proc/net/dev").read_text().count("\n"),
-    )
-    done = run("--", "sh", "-c", "ls /tmp; grep -c usernat /proc/self/mountinfo", cwd=tmp_path)
-    after = {place: set(names(place)) for place in places}, Path("/proc/net/dev").read_text().count("\n")
-    assert done.stdout.splitlines()[-1] == "1"  # the tmpfs that carries resolv.conf, and nothing else of ours
-    assert before[1] == after[1]
-    assert not [
-        name
-        for place in places
-        for name in after[0][place] - before[0][place]
-        if "usernat" in name or "resolv" in name
-    ]
 
 
 DELETE_TAP = """

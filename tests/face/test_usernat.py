@@ -10,23 +10,19 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
-import usernat.stack
 from tests.face.cables import descriptors
 from usernat import Config, LinkClosed, UserNat
 from usernat.guest import Guest
 from usernat.links.memory import memory_pair
 from usernat.links.wrapper import LinkWrapper
 from usernat.policy import FlowRequest, Verdict
-from usernat.stack.addr import parse_ip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from usernat.links.link import Link
     from usernat.stack.device import Frame
@@ -352,27 +348,6 @@ def test_a_flood_on_the_link_does_not_starve_the_host_side(web: str) -> None:
         theirs.close()
 
 
-def test_a_bug_reaches_whoever_runs_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_arguments: object) -> None:
-        raise ZeroDivisionError
-
-    def run_once(nat: UserNat) -> None:
-        nat.process()
-
-    def run_async(nat: UserNat) -> None:
-        asyncio.run(nat.serve_async())
-
-    for run in (run_once, run_async):
-        ours, theirs = memory_pair()
-        nat = UserNat(Config(), ours)
-        monkeypatch.setattr(nat.gateway, "serve", broken)
-        with pytest.raises(ZeroDivisionError):
-            run(nat)
-        assert nat.ended == "the gateway failed: ZeroDivisionError()"
-        nat.stop()
-        theirs.close()
-
-
 def test_a_platform_without_a_selector_descriptor_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
     ours, theirs = memory_pair()
@@ -388,95 +363,3 @@ def test_every_selector_of_the_platform_works(monkeypatch: pytest.MonkeyPatch, w
     ours, theirs = memory_pair()
     with UserNat(loopback(), ours):
         surf(theirs, web)
-
-
-def test_the_capture_option(tmp_path: Path) -> None:
-    ours, theirs = memory_pair()
-    with UserNat(Config(capture=tmp_path / "c.pcap"), ours), Guest(theirs) as guest:
-        guest.dhcp()
-    assert (tmp_path / "c.pcap").stat().st_size > 4 * 300
-
-
-def test_the_smaller_mtu_of_link_and_config_counts() -> None:
-    ours, theirs = memory_pair()
-    with UserNat(Config(mtu=576), ours), Guest(theirs) as guest:
-        assert guest.dhcp().mtu == 576
-    ours, theirs = memory_pair()
-    with UserNat(Config(mtu=9000), ours), Guest(theirs) as guest:
-        assert guest.dhcp().mtu in {None, 1500}  # it need not be told
-
-
-def test_other_networks_work_as_the_default_does() -> None:
-    ours, theirs = memory_pair()
-    with UserNat(Config(subnet="172.20.0.0/16"), ours), Guest(theirs) as guest:
-        assert guest.dhcp().address == 0xAC14000F
-        assert guest.ping("172.20.0.2") < 5
-
-
-def test_the_public_names_are_there_and_loaded_late() -> None:
-    assert set(usernat.__all__) <= set(dir(usernat))
-    assert usernat.UserNat is UserNat
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        _ = usernat.nonsense
-
-
-def test_the_stack_alone_is_one_import_away() -> None:
-    assert usernat.stack.Interface.__module__ == "usernat.stack.interface"
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        _ = usernat.stack.nonsense
-
-
-class Broken:
-    """A policy with a bug."""
-
-    def decide(self, _request: FlowRequest) -> Verdict:
-        raise ZeroDivisionError
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_bug_in_the_thread_ends_the_gateway_and_is_raised_by_stop() -> None:
-    ours, theirs = memory_pair()
-    nat = UserNat(loopback(), ours, policy=Broken())
-    nat.start()
-    with Guest(theirs) as guest:
-        guest.dhcp()
-        with pytest.raises(LinkClosed):
-            guest.connect("10.0.2.2", 80)
-    with pytest.raises(ZeroDivisionError):
-        nat.stop()
-    assert nat.ended == "the gateway failed: ZeroDivisionError()"
-    nat.stop()
-
-
-def test_a_bug_after_the_task_was_cancelled_is_still_told() -> None:
-    async def main() -> None:
-        ours, theirs = memory_pair()
-        nat = UserNat(loopback(), ours)
-        task = asyncio.create_task(nat.serve_async())
-        await asyncio.sleep(0.01)
-        assert nat._runner is not None
-        task.cancel()
-        assert not nat._runner.finished.cancelled()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert not nat._runner.finished.cancelled()
-        theirs.close()
-
-    asyncio.run(main())
-
-
-def test_c59_two_gateways_alike_number_nothing_alike() -> None:
-    """RFC 6528: the same SYN of the same guest, at two instances of the same configuration."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        first, second = (first_number(server.getsockname()[1]) for _ in range(2))
-    assert min((first - second) % (1 << 32), (second - first) % (1 << 32)) > 1 << 20
-
-
-def first_number(port: int) -> int:
-    """The ISN of a gateway's answer to one and the same SYN."""
-    ours, theirs = memory_pair()
-    guest = Guest(theirs, rng=Random(1), mac=b"\x02\0\0\0\0\x15", address=("10.0.2.15", 24, "10.0.2.2"))
-    with UserNat(loopback(), ours), guest:
-        connection = guest.interface.tcp.connect(parse_ip("10.0.2.2"), port)
-        assert guest.run_until(lambda: connection.established, 5)
-        return connection.rcv.irs
