@@ -157,6 +157,9 @@ class World:
             to_ok=lambda address: is_unicast(address) or address == LIMITED_BROADCAST,
         )
         self.dhcp = DhcpClient(self.guest, scene.guest_mac, self._dice())
+        self._lease_an_address()
+
+    def _lease_an_address(self) -> None:
         self.timed.append(self.dhcp)
         self.dhcp.start(self.now)
         self.run(DHCP_US, stop=lambda: self.dhcp.state == BOUND)

@@ -124,8 +124,7 @@ class Ipv4Output:
                 return TOO_BIG
             return self._send_fragments(path, proto, src, dst, parts, ttl, tos, now, mac)  # RFC 1122 §3.3.3-b
         ident = None if df else self.ip_ids.next(src, dst, proto, now)
-        # RFC 6864 §4.1-b: an atomic datagram's identification means nothing. Where none is free, a whole datagram is better atomic than mistaken
-        # for another.
+        # RFC 6864 §4.1-b: an atomic datagram's identification means nothing; where none is free, better atomic than mistaken for another
         flags = FLAG_DF if ident is None else 0
         header = write_header(tos, length, ident or 0, flags, ttl, proto, src, dst)
         self.counters.sent += 1
@@ -153,6 +152,12 @@ class Ipv4Output:
         if path is None or path.version != self.routes.version:
             path = self._find(dst)
         return path.source if path is not None else None
+
+    def doubt(self, dst: int, now: int) -> None:
+        """Negative advice from a transport that hears nothing from `dst`: look whether the next hop lives (RFC 1122 §3.3.1.4)."""
+        path = self._paths.get(dst)
+        if path is not None:
+            self._ethernet.neighbours.doubt(path.next_hop, now)
 
     def forget(self, dst: int) -> None:
         """Look the way to `dst` up anew: its path MTU has changed."""
