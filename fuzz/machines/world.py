@@ -110,12 +110,10 @@ class World:
         self.mtu = mtu
         self.bounds = bounds or Bounds()
         self.scene = scene
-        self.budget = 64
-        self.closed = False
+        self.budget, self.closed = 64, False
         self.said: deque[bytes] = deque(maxlen=KEPT)
         self.timed: list[Timed] = []
-        segmentation = 65535 if offload else 0
-        capabilities = Capabilities(mtu=mtu, tx_checksum=offload, tx_segmentation=segmentation)
+        capabilities = Capabilities(mtu=mtu, tx_checksum=offload, tx_segmentation=65535 if offload else 0)
         self.config = GatewayConfig(
             gateway=scene.gateway,
             dns=scene.services[0],
@@ -142,9 +140,8 @@ class World:
         )
         self.host = FakeHost(self._dice())
         self.host.now = self.now
-        self.gateway = Gateway(
-            self.interface, self.host, self.config, NetworkPolicy.allow_all(), self._dice(), self.now
-        )
+        policy = NetworkPolicy.allow_all()
+        self.gateway = Gateway(self.interface, self.host, self.config, policy, self._dice(), self.now)
         self.to_guest, self.to_gateway = Lane(self._dice()), Lane(self._dice())
         self._parts: tuple[Counting, ...] = (self.guest, self.interface, self.gateway)
         self._gateway_says = FrameChecker(
