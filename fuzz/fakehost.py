@@ -105,7 +105,15 @@ class FakeHost:
 
     # -- the Host protocol --------------------------------------------------------------------------------------------
 
-    def connect_tcp(self, address: int, port: int, owner: Owner, *, ttl: int | None = None) -> FakeTcp:
+    def connect_tcp(
+        self,
+        address: int,
+        port: int,
+        owner: Owner,
+        *,
+        ttl: int | None = None,
+        mapping: int | None = None,  # noqa: ARG002 - no port can be seen here
+    ) -> FakeTcp:
         """See `usernat.nat.host.Host`."""
         self._permit()
         self.record.connects.append((address, port, ttl))

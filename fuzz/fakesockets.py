@@ -107,8 +107,10 @@ class FakeTcp(FakeSocket):
             if len(data) > limit:
                 self._in.appendleft(data[limit:])
             return data[:limit]
+        if self._in_end:
+            return b""  # as of a kernel, whatever comes after the end
         self.raise_pending()
-        if self._in_end or self._dead:
+        if self._dead:
             return b""
         raise BlockingIOError(errno.EAGAIN, "nothing there")
 
@@ -137,6 +139,12 @@ class FakeTcp(FakeSocket):
         self._out_size += len(taken)
         self._deliver_soon()
         return len(taken)
+
+    def getpeername(self) -> object:
+        """As of a socket: there is one while the connection stands."""
+        if self._dead or not self._decided:
+            raise OSError(errno.ENOTCONN, "not connected")
+        return self.peer
 
     def shutdown(self, how: int) -> None:
         """As of a socket; `how` is SHUT_WR."""
@@ -288,6 +296,10 @@ class FakeUdpClient(FakeSocket):
     def sendmsg(self, buffers: Iterable[Buffer]) -> int:
         """As of a socket."""
         return self.send(b"".join(buffers))
+
+    def getpeername(self) -> object:
+        """As of a socket."""
+        return self._peer
 
     def shutdown(self, how: int) -> None:
         """As of a socket: of no effect here."""

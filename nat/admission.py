@@ -2,7 +2,9 @@
 
 The destination decides first. The gateway's own addresses serve what their sockets serve and are closed otherwise, except that
 the gateway's address stands for the host's loopback where that is switched on; it is the only way there (whatever the policy says, a guest's
-127/8 goes nowhere). Other addresses of the guest's network belong to nobody. Everything else is a question for the policy.
+127/8 goes nowhere). Other addresses of the guest's network belong to nobody. Everything else is a question for the policy, which can switch
+translation off for any destination and port (RFC 6888 REQ-6), with an answer or without (RFC 1812 §5.2.7.1-b, RFC 5508 REQ-9). A resolver or an
+authoritative server beyond the gateway is a destination like all others, over UDP and TCP (RFC 5625 §3-b, RFC 9210 §3-d).
 """
 
 from __future__ import annotations

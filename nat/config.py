@@ -14,8 +14,8 @@ ECHO_TIMEOUT_S = 60  # RFC 5508 REQ-2: at least 60 s
 UDP_TIMEOUT_S = 300  # RFC 4787 REQ-5, REQ-5c: at least 2 minutes, 5 or more by default
 UDP_DNS_TIMEOUT_S = 30  # RFC 4787 REQ-5a: well-known ports may have a shorter one
 TCP_ESTABLISHED_TIMEOUT_S = 2 * 3600 + 4 * 60  # RFC 5382 REQ-5
-TCP_TRANSITORY_TIMEOUT_S = 4 * 60  # RFC 5382 REQ-5, RFC 7857 §2.1-b
-TCP_CONNECT_TIMEOUT_S = 75
+TCP_TRANSITORY_TIMEOUT_S = 4 * 60  # RFC 5382 REQ-5, RFC 7857 §2.1-b: of closing connections
+TCP_CONNECT_TIMEOUT_S = 4 * 60  # of opening ones; the host's kernel may give up before
 
 # RFC 4787 REQ-8
 ADDRESS_DEPENDENT = "address-dependent"
@@ -24,7 +24,7 @@ ENDPOINT_INDEPENDENT = "endpoint-independent"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Caps on what guests can make grow. A full table refuses what is new; what lives is never removed to make room (RFC 6888 REQ-11).
+    """Caps on what guests can make grow (RFC 6888 REQ-5). A full table refuses what is new; what lives is never removed to make room (REQ-11).
 
     tcp, udp, echo: flows of that kind a guest address may have (RFC 6888 REQ-4, REQ-4b). The exception to the rule above is `tcp_opening`:
     of connections that nobody has established yet, the oldest gives way to the newest, so that unanswered SYNs do not shut out a real one.
@@ -46,10 +46,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds of silence after which a flow is over.
+    """Seconds of silence after which a flow is over. The defaults are what the RFCs ask for at the least; less is the embedder's own decision.
 
     tcp_connect: how long the host may try before the held SYN is given up. tcp_established: neither end has sent anything;
-    tcp_transitory: the same once both directions have ended. udp: a mapping. udp_dns: a mapping used for port 53 alone. echo: a binding.
+    tcp_transitory: the same once both directions have ended (RFC 5382 REQ-5a, RFC 7857 §2.1-a). udp: a mapping (RFC 4787 REQ-5b). udp_dns: a
+    mapping used for port 53 alone. echo: a binding (RFC 5508 REQ-2a).
     """
 
     tcp_connect: float = TCP_CONNECT_TIMEOUT_S
@@ -71,9 +72,11 @@ class GatewayConfig:
 
     network, prefix: the guest's subnet. gateway, dns: the gateway's addresses in it; lease_first, lease_last: what DHCP gives out.
     lease_s: seconds of a lease. mtu: bytes, told to the guest by DHCP.
+    boot_file: name or URL of what a guest that boots from the network is to load, told by DHCP; empty: nothing.
     host_loopback: guest traffic to the gateway's address reaches 127.0.0.1 of the host.
     udp_filtering: who may send to a guest's mapping (RFC 4787 REQ-8, REQ-8a): the addresses that the guest has sent to from it, or anyone.
     resolvers: (address, port) of upstream DNS servers, in order of preference; empty: those of the host.
+    guest_dns: name servers that DHCP tells guests of (RFC 5625 §5.1-a); empty: the gateway's own at `dns`.
     """
 
     network: int = 0x0A000200
@@ -84,9 +87,11 @@ class GatewayConfig:
     lease_last: int = 0x0A0002FE
     lease_s: int = 86400
     mtu: int = 1500
+    boot_file: str = ""
     host_loopback: bool = False
     udp_filtering: str = ADDRESS_DEPENDENT
     resolvers: tuple[tuple[int, int], ...] = ()
+    guest_dns: tuple[int, ...] = ()
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 

@@ -36,7 +36,8 @@ class Context:
     def translate(self, report: ReportedError, quote: bytes | memoryview) -> bool:
         """Passes an ICMP error of the host on to the guest. quote: the guest's datagram as it sent it.
 
-        Type and code stay (RFC 5508 REQ-4b), and so does who reports it, as long as the guest may see that address (RFC 4787 REQ-12a).
+        Type and code stay (RFC 5508 REQ-4b), and so does who reports it, as long as the guest may see that address (RFC 4787 REQ-12a). It goes to
+        the source of what it quotes, which is the guest's own address there (RFC 5508 REQ-4c).
         """
         source = None
         if report.offender is not None:
@@ -44,7 +45,11 @@ class Context:
         return self.icmp.error(report.type, report.code, quote, source=source, mtu=report.mtu)
 
     def host_failed(self, packet: Packet, number: int, mtu: int = 0) -> None:
-        """Tells the guest, by ICMP, of the errno with which the host refused what `packet` asked for. mtu: with EMSGSIZE (RFC 4787 REQ-13)."""
+        """Tells the guest, by ICMP, of the errno with which the host refused what `packet` asked for.
+
+        mtu: of the next hop or the path, with EMSGSIZE: a datagram with DF that would have to be fragmented (RFC 4787 REQ-13, RFC 792 du-b, RFC
+        1812 §5.2.7.1-c).
+        """
         code = errors.NO_RESOURCES if errors.is_resources(number) else errors.unreachable_code(number)
         self.icmp.unreachable(packet, code, mtu)
 

@@ -5,8 +5,9 @@
     host datagram  ──> from whom the guest has sent to? ──> guest's queue
     host error     ──> about which datagram? ──> ICMP error that quotes it
 
-One flow per guest endpoint, whatever its destinations (RFC 4787 REQ-1, RFC 5508 REQ-1a), so the policy is asked once for each destination, which
-is what a flow is to it. A flow ends by silence alone; no ICMP error ends it (RFC 4787 REQ-12, RFC 5508 REQ-6).
+One flow per guest endpoint, whatever its destinations (RFC 4787 REQ-1, RFC 5508 REQ-1a), with a host socket and so a port of its own (RFC 4787
+REQ-3), however many there are (REQ-11: what does not fit is refused, never treated otherwise). So the policy is asked once for each
+destination, which is what a flow is to it. A flow ends by silence alone; no ICMP error ends it (RFC 4787 REQ-12, RFC 5508 REQ-6).
 
 While the guest's queue is full the host sockets are not read: their kernel queues hold what they can, and drop what they cannot.
 """
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from usernat.nat.host import DatagramSocket
     from usernat.nat.host_datagram import ReportedError
     from usernat.stack.device import Buffer
+    from usernat.stack.l3.icmp_message import IcmpError
     from usernat.stack.l3.packet import Packet
     from usernat.stack.l4.datagrams import DatagramSocket as GuestSocket
 
@@ -55,7 +57,7 @@ class DatagramCounters(Counters):
     not_a_request: int = 0  # dropped: nothing that opens a flow
     errors_translated: int = 0  # ICMP errors passed on to the guest
     errors_unmatched: int = 0  # dropped: about no datagram that is remembered
-    guest_errors: int = 0  # dropped: host sockets cannot emit ICMP errors (RFC 5508 REQ-5)
+    guest_errors: int = 0  # dropped: errors of guests that are about nothing of another guest
     paused: int = 0  # times that a socket was left unread because the guest's queue was full
 
 
@@ -87,7 +89,8 @@ class DatagramFlow:
         self.destinations.remember(packet.dst << 16 | port, bytes(packet.datagram[:header_end]))
         nat.context.table.deadlines.set(self, now + self.timeout_us)  # RFC 4787 REQ-6
         address = nat.context.admission.host_address(packet.dst)
-        ttl = max(packet.ttl - 1, 1)  # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
+        # RFC 1812 §5.3.1-a, -c: less by one, and by no more; the last hop is the host's loopback, which is here
+        ttl = max(packet.ttl - 1, 1)
         failure, mtu = self._send(data, address, port, ttl, packet.df)
         if failure == 0:
             nat.counters.forwarded += 1
@@ -238,10 +241,17 @@ class DatagramNat:
         self._flows[packet.src << 16 | guest_port] = flow
         return flow
 
-    def drop_errors(self, sock: GuestSocket[Any, Any]) -> None:
-        """A host socket cannot emit ICMP errors (RFC 5508 REQ-5); the guest's refresh nothing (RFC 7857 §7.1-a)."""
-        self.counters.guest_errors += len(sock.errors)
-        sock.errors.clear()
+    def take_errors(self, sock: GuestSocket[Any, Any]) -> None:
+        """The guest's ICMP errors refresh nothing (RFC 7857 §7.1-a), and a host socket cannot emit them, so none goes outside."""
+        while sock.errors:
+            if self.hairpinned(sock.errors.popleft()):
+                self.counters.errors_translated += 1
+            else:
+                self.counters.guest_errors += 1
+
+    def hairpinned(self, error: IcmpError) -> bool:  # noqa: ARG002 - a reply is never answered with an error
+        """Takes an error of one guest to another guest whose datagram it is about; False where there is none."""
+        return False
 
     def pause(self, flow: DatagramFlow) -> None:
         """The guest's queue is full: the socket stays unread until `resume`."""

@@ -2,7 +2,8 @@
 
 Two things depend on it. Address-dependent filtering (RFC 4787 REQ-8) lets in what comes from an address that the guest has sent to. And an
 ICMP error that the host reports must quote the guest's datagram as the guest sent it (RFC 5508 REQ-4a), so the first bytes of the last
-datagram to each destination are kept. A destination is an address and a port, or the sequence number of an echo request.
+datagram to each destination are kept. Nothing of the quote that came from outside is passed on: no translated checksum, no padding, no
+extension (REQ-3d). A destination is an address and a port, or the sequence number of an echo request.
 
 Each flow remembers a bounded number, and all flows together do (`Budget`); the one not used for longest is forgotten first.
 """

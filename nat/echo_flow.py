@@ -2,7 +2,8 @@
 
 The host socket has an identifier of its own; the guest's identifier and sequence numbers come back in the reply. A reply reaches the guest only if it
 answers a request of that binding, by address and sequence number, so nothing is invented and nothing strays to another guest.
-A binding ends 60 s after its last request; replies and errors do not prolong it (REQ-2, REQ-6).
+A binding ends 60 s after its last request; replies and errors do not prolong it (REQ-2, REQ-6). Its host socket goes with it (RFC 7857 §11-a).
+Besides echo, guests get Destination Unreachable and Time Exceeded (RFC 5508 REQ-10a), and never a Source Quench or an Information Request (REQ-10c).
 
 Pings to the gateway's own addresses never come here: the stack answers them.
 """
@@ -42,7 +43,7 @@ class EchoNat(DatagramNat):
                 self.handle(message.packet, message.ident, message.seq, message.data, now)
             else:
                 self.counters.not_a_request += 1  # RFC 5508 REQ-11
-        self.drop_errors(sock)
+        self.take_errors(sock)
         if self._paused and self.room():
             self.resume()
 

@@ -4,6 +4,8 @@
     selector events  ──> owner.on_host(…)      host side: flows and DNS questions
     poll_at / on_time                          time-outs
 
+Nothing of where a guest goes is logged (RFC 6888 REQ-12); who wants to know asks `flows()`, or writes a policy that notes it.
+
 Every socket of the stack names its owner, which has `serve(now)`; so the gateway knows neither flows nor connections, only where
 readiness goes. The loop around it calls `serve` after each batch of frames or host events, then lets the interface transmit.
 """
@@ -107,7 +109,8 @@ def dhcp_config(config: GatewayConfig) -> DhcpConfig:
         prefix=config.prefix,
         first=config.lease_first,
         last=config.lease_last,
-        dns=(config.dns,),
+        dns=config.guest_dns or (config.dns,),
         mtu=config.mtu,
+        boot_file=config.boot_file,
         lease_s=config.lease_s,
     )

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from usernat.nat.errors import HostError
 from usernat.nat.host_datagram import HostEcho, HostUdp, ReportedError, read_error_queue
+from usernat.nat.host_ports import TcpPorts
 from usernat.stack.addr import format_ip
 from usernat.stack.counters import Counters
 
@@ -77,8 +78,8 @@ class HostSocket(Protocol):
         """SHUT_WR: a FIN after what was taken."""
         ...
 
-    def getsockopt(self, level: int, option: int, /) -> int:
-        """SO_ERROR: the pending error, which is then forgotten."""
+    def getpeername(self) -> object:
+        """OSError once the connection has failed: reset, or timed out. SO_ERROR would also tell of ICMP errors, which end nothing."""
         ...
 
 
@@ -87,6 +88,11 @@ class DatagramSocket(Protocol):
 
     def fileno(self) -> int:
         """As of a socket."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """Its own, 0 while nothing has been sent; of an echo socket the identifier, where it is the kernel's."""
         ...
 
     def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
@@ -108,8 +114,13 @@ AnySocket = HostSocket | DatagramSocket
 class Host(Protocol):
     """What flows and services need of the host. Addresses are integers. Opening raises HostError."""
 
-    def connect_tcp(self, address: int, port: int, owner: Owner, *, ttl: int | None = None) -> HostSocket:
-        """A connection under way; it is writable once it is decided, and `connect_error` then tells how."""
+    def connect_tcp(
+        self, address: int, port: int, owner: Owner, *, ttl: int | None = None, mapping: int | None = None
+    ) -> HostSocket:
+        """A connection under way; it is writable once it is decided, and `connect_error` then tells how.
+
+        mapping: connections that name the same one leave from one port of the host, where the system can do it.
+        """
         ...
 
     def connect_error(self, sock: HostSocket) -> ReportedError | None:
@@ -151,11 +162,12 @@ class HostCounters(Counters):
 class _Entry:
     """A socket that is open: the `data` of its selector key."""
 
-    __slots__ = ("events", "open", "owner")
+    __slots__ = ("events", "mapping", "open", "owner")
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, mapping: int | None) -> None:
         self.owner = owner
         self.events = 0
+        self.mapping = mapping
         self.open = True
 
 
@@ -169,6 +181,15 @@ def descriptor_budget() -> int:
     if soft == resource.RLIM_INFINITY:
         return _NO_LIMIT
     return max(soft - max(_MIN_HEADROOM, soft // 8), 1)
+
+
+def stands(sock: HostSocket) -> bool:
+    """Whether a connection is there still, if only in one direction. What ICMP says of it is no end (RFC 5382 REQ-10)."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _not_a_peer(sock: socket.socket) -> ReportedError | None:
@@ -196,19 +217,32 @@ class HostSockets:
         self._selector = selector
         self._rng = rng or random.SystemRandom()
         self._entries: dict[Any, _Entry] = {}
+        self._ports = TcpPorts()
         self._warned = False
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def connect_tcp(self, address: int, port: int, owner: Owner, *, ttl: int | None = None) -> socket.socket:
-        """See `Host`. The peer's urgent data stays in the stream, as RFC 6093 §2 would have it."""
+    def connect_tcp(
+        self, address: int, port: int, owner: Owner, *, ttl: int | None = None, mapping: int | None = None
+    ) -> socket.socket:
+        """See `Host`. The peer's urgent data stays in the stream, as RFC 6093 §2 would have it.
+
+        A SYN of the peer that crosses ours opens the connection, as Linux does it (RFC 5382 REQ-2a).
+        """
         sock = self._socket(socket.SOCK_STREAM, 0, _LEFT_BY_TCP)
+        if mapping is not None and not self._ports.bind(sock, mapping):
+            mapping = None
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the guest has done its Nagle
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if ttl is not None:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
-        return self._connect(sock, address, port, owner)
+        try:
+            return self._connect(sock, address, port, owner, mapping)
+        except HostError as error:
+            if mapping is None or error.number != errno.EADDRNOTAVAIL:
+                raise
+        return self.connect_tcp(address, port, owner, ttl=ttl)
 
     def connect_error(self, sock: HostSocket) -> ReportedError | None:
         """See `Host`. Says what ICMP said, which TTL probes over TCP live on.
@@ -218,7 +252,7 @@ class HostSockets:
         """
         assert isinstance(sock, socket.socket)
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not number:
+        if not number or stands(sock):  # an ICMP error about a SYN that was repeated, with success
             return _not_a_peer(sock)
         reports = read_error_queue(sock)
         return reports[-1] if reports else ReportedError(number)
@@ -287,6 +321,8 @@ class HostSockets:
         if entry is None:
             return
         entry.open = False
+        if entry.mapping is not None:
+            self._ports.release(entry.mapping)
         if entry.events:
             self._selector.unregister(sock)
         if reset and isinstance(sock, socket.socket):
@@ -322,14 +358,18 @@ class HostSockets:
             pass
         return ident
 
-    def _connect(self, sock: socket.socket, address: int, port: int, owner: Owner) -> socket.socket:
+    def _connect(
+        self, sock: socket.socket, address: int, port: int, owner: Owner, mapping: int | None = None
+    ) -> socket.socket:
         number = sock.connect_ex((format_ip(address), port))
         if number not in _CONNECTING:
             sock.close()
+            if mapping is not None:
+                self._ports.release(mapping)
             raise HostError(number)
-        self._add(sock, owner)
+        self._add(sock, owner, mapping)
         return sock
 
-    def _add(self, sock: AnySocket, owner: Owner) -> None:
-        self._entries[sock] = _Entry(owner)
+    def _add(self, sock: AnySocket, owner: Owner, mapping: int | None = None) -> None:
+        self._entries[sock] = _Entry(owner, mapping)
         self.counters.opened += 1

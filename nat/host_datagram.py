@@ -2,7 +2,12 @@
 
 On Linux a socket with IP_RECVERR keeps each ICMP error about its datagrams in an error queue, with the type and code, the router that
 sent it, the destination it is about and the first bytes of the datagram; `read_error_queue` makes `ReportedError`s of them.
-Elsewhere only an errno comes back, if anything, and `errors()` is empty.
+Elsewhere only an errno comes back, if anything, and `errors()` is empty. The kernel has found the socket by the transport header in the quote,
+behind IP options if there are any (RFC 5508 REQ-3b), whatever the checksum there says (§4.1, REQ-3c).
+
+Port numbers are drawn by the kernel, at random (RFC 6056 §4-a, RFC 7857 §9-a, RFC 6888 REQ-15, RFC 5452 §10-a), and so are the identifications
+of the datagrams, which are not those of the guests (RFC 6864 §5.3.1-a, RFC 7857 §10-a). It fragments what is sent without DF, and puts
+together what comes in fragments, in any order (RFC 4787 REQ-13a, REQ-14).
 
 TTL and DF belong to the socket, not to the datagram, so they are set when a datagram differs from the one before.
 
@@ -143,6 +148,12 @@ class _Datagrams:
         """The descriptor, -1 once closed."""
         return self._socket.fileno()
 
+    @property
+    def port(self) -> int:
+        """See `DatagramSocket`."""
+        number: int = self._socket.getsockname()[1]
+        return number
+
     def close(self) -> None:
         """Gives the descriptor back."""
         self._socket.close()
@@ -152,7 +163,7 @@ class _Datagrams:
             self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
             self._ttl = ttl
         if df is not self._df and _IP_MTU_DISCOVER is not None:
-            # RFC 4787 REQ-13: DF is kept, and what is too big comes back; REQ-13a: without it the kernel fragments
+            # RFC 4787 REQ-13, RFC 6864 §4.3-c: DF is kept, and what is too big comes back; without it the kernel fragments
             self._socket.setsockopt(
                 socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO if df else _PMTUDISC_DONT
             )

@@ -15,6 +15,8 @@ is resumed straight from the guest's acknowledgement, which is still to come as 
 What was acknowledged to an end and then lost is never covered up: any failure of one side is a reset of the other (RFC 7857 §2.2-a). But
 what the host's peer had sent before it reset goes to the guest first, as it would on a wire: servers answer an upload that they will not
 take, and reset the rest of it.
+
+The two ends are TCPs of their own, so the states that RFC 7857 §2-a would have a NAT guess at are known; `info` names them.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from usernat.nat import errors
 from usernat.nat.flows import FlowInfo
+from usernat.nat.host import stands
 from usernat.policy.decision import TCP
 
 if TYPE_CHECKING:
@@ -157,7 +160,10 @@ class TcpFlow:
         nat.context.table.deadlines.set(self, now + nat.established_us)
 
     def _pass_on(self, failure: ReportedError, incoming: Incoming) -> None:
-        """RFC 5382 REQ-9: the guest hears what the host heard."""
+        """RFC 5382 REQ-9: the guest hears what the host heard.
+
+        An ICMP error ends the host's attempt to connect, as in every kernel, and with it this flow; but not the guest's, whose next SYN begins another.
+        """
         counters = self._nat.counters
         if errors.is_reset(failure.errno) and not failure.icmp:
             counters.refused += 1
@@ -292,7 +298,7 @@ class TcpFlow:
             self.abandon()
             return
         if self.sock is not None and self._down_done:
-            if self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            if not stands(self.sock):
                 self._host_failed(connection, now)
                 self._settle(connection, now)
                 return

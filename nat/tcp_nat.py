@@ -7,6 +7,11 @@ does not exist, and is never left hanging by a denial.
 A flow is *opening* until its guest has answered our SYN-ACK. Those are the ones that cost a stranger nothing to make, so
 they have a cap of their own per guest, and where something runs short the oldest of them gives way to the newest. A flow that
 stands is never ended to make room (RFC 6888 REQ-11).
+
+All connections of one guest endpoint leave from one port of the host (RFC 5382 REQ-1; `host_ports.py`), to which nobody can connect: what comes
+in unasked meets the host's own refusal, be it from the world or from another guest. Who calls an address of the host is seen there as the
+world would see it (REQ-8a). Nothing of a stream is looked into (REQ-6), and all of it passes: data and ends in any order, each direction by
+itself, and resets (REQ-2).
 """
 
 from __future__ import annotations
@@ -94,16 +99,16 @@ class TcpNat:
         flow.begin(now)
 
     def _connect(self, flow: TcpFlow, address: int, incoming: Incoming) -> HostSocket:
-        ttl = max(
-            incoming.ttl - 1, 1
-        )  # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
+        # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
+        ttl = max(incoming.ttl - 1, 1)
+        mapping = incoming.remote << 16 | incoming.remote_port
         host = self.context.host
         try:
-            return host.connect_tcp(address, incoming.local_port, flow, ttl=ttl)
+            return host.connect_tcp(address, incoming.local_port, flow, ttl=ttl, mapping=mapping)
         except OSError as error:
             if not errors.is_resources(error.errno or 0) or not self._evict(incoming.remote):
                 raise
-        return host.connect_tcp(address, incoming.local_port, flow, ttl=ttl)
+        return host.connect_tcp(address, incoming.local_port, flow, ttl=ttl, mapping=mapping)
 
     def _turn_away(self, incoming: Incoming, answer: int) -> None:
         if answer == SILENT:

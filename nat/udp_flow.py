@@ -1,8 +1,12 @@
 """UDP through the gateway: every guest endpoint has one host socket, whatever it sends to (RFC 4787 REQ-1).
 
 Who may answer is a choice of the gateway (RFC 4787 REQ-8): by default the addresses that the guest has sent to from that endpoint,
-from any port of theirs (address-dependent filtering); with `endpoint-independent`, anyone. Accepted answers keep the mapping
-alive, as what the guest sends does (REQ-6, REQ-6a); what is filtered does not. Payloads are never looked into (REQ-10).
+from any port of theirs (address-dependent filtering); with `endpoint-independent`, anyone. TCP from the same guest port is another mapping
+with a filter of its own (RFC 7857 §5-a, §6-a). Accepted answers keep the mapping alive, as what the guest sends does (RFC 4787 REQ-6,
+REQ-6a); what is filtered does not. Payloads are never looked into (REQ-10).
+
+A guest that sends to an address of the host and the port of another guest's mapping reaches that guest by the host's own loopback path, and
+from the address and port that the world would see (RFC 4787 REQ-9, REQ-9a). `hairpin.py` has the way back for errors.
 """
 
 from __future__ import annotations
@@ -12,12 +16,14 @@ from typing import TYPE_CHECKING
 from usernat.nat.config import ENDPOINT_INDEPENDENT
 from usernat.nat.context import microseconds
 from usernat.nat.datagrams import LARGEST, DatagramFlow, DatagramNat
+from usernat.nat.hairpin import Hairpin
 from usernat.policy.decision import UDP
 
 if TYPE_CHECKING:
     from usernat.nat.context import Context
     from usernat.nat.destinations import Budget
     from usernat.nat.host import DatagramSocket
+    from usernat.stack.l3.icmp_message import IcmpError
 
 DNS_PORT = 53
 
@@ -34,6 +40,7 @@ class UdpNat(DatagramNat):
         self._timeout_us = microseconds(config.timeouts.udp)
         self._dns_timeout_us = microseconds(config.timeouts.udp_dns)
         self._anyone = config.udp_filtering == ENDPOINT_INDEPENDENT
+        self._hairpin = Hairpin()
         self._socket = context.interface.udp.bind(None, None)
         self._socket.owner = self
 
@@ -42,7 +49,7 @@ class UdpNat(DatagramNat):
         sock = self._socket
         while (datagram := sock.recv()) is not None:
             self.handle(datagram.packet, datagram.src_port, datagram.dst_port, datagram.data, now)
-        self.drop_errors(sock)
+        self.take_errors(sock)
         if self._paused and self.room():
             self.resume()
 
@@ -68,7 +75,19 @@ class UdpNat(DatagramNat):
 
     def open_socket(self, flow: DatagramFlow) -> DatagramSocket:
         """See `DatagramNat`."""
-        return self.context.host.open_udp(flow)
+        sock = self.context.host.open_udp(flow)
+        self._hairpin.opened(flow)
+        return sock
+
+    def forget(self, flow: DatagramFlow) -> None:
+        """See `DatagramNat`."""
+        self._hairpin.closed(flow)
+        super().forget(flow)
+
+    def hairpinned(self, error: IcmpError) -> bool:
+        """See `DatagramNat`."""
+        flow = self._flows.get(error.dst << 16 | int.from_bytes(error.payload[2:4], "big"))
+        return flow is not None and self._hairpin.pass_on(self.context, flow, error)
 
     def room(self) -> bool:
         """See `DatagramNat`."""

@@ -18,8 +18,10 @@ class DhcpConfig:
     server, prefix: the gateway's address on the guests' network, and the length of its prefix.
     first, last: the pool, both included; every address of it must lie in the network and must not be the gateway's or a name server's.
         Of more than 65,536 addresses only so many are leased, the first ones.
-    dns: name servers in order of preference.
-    mtu: told to clients where it is not 1500. domain: told where it is not empty (RFC 5625 §5.2-a).
+    dns: name servers in order of preference (RFC 5625 §5.1-a).
+    mtu: told to clients where it is not 1500 (RFC 2132 §5.1-a). domain: told where it is not empty (RFC 5625 §5.2-a, RFC 2132 §3.17-a).
+    boot_file: what a machine that boots from the network is to load, told where it is not empty (RFC 2132 §9.5).
+    authoritative: whether this is the only server of the network, so that a client it does not know is refused what it claims, at once.
     max_lease_s: 0xFFFFFFFF lets clients ask for infinite leases.
     hold_us: how long an offer waits for its REQUEST. quarantine_us: how long a declined address stays out of use.
     Raises ValueError for a pool that cannot work.
@@ -32,6 +34,8 @@ class DhcpConfig:
     dns: tuple[int, ...] = ()
     mtu: int = 1500
     domain: str = ""
+    boot_file: str = ""
+    authoritative: bool = True
     lease_s: int = 86_400
     min_lease_s: int = 60
     max_lease_s: int = 7 * 86_400
@@ -62,6 +66,7 @@ class DhcpConfig:
             opt.DOMAIN_NAME: self.domain.encode("ascii"),
             opt.INTERFACE_MTU: self.mtu.to_bytes(2, "big") if self.mtu != 1500 else b"",
             opt.BROADCAST_ADDRESS: opt.address_list(broadcast),
+            opt.BOOT_FILE: self.boot_file.encode("ascii"),
         }
         return {tag: data for tag, data in parameters.items() if data}
 

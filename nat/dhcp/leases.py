@@ -7,7 +7,8 @@
 
 Only an IDLE record ever changes its client, so an active lease cannot be stolen: whoever asks when no address is idle gets nothing.
 (A client is its identifier, RFC 2131 §4.2-a: who repeats another's identifier is that client, with a new MAC address.)
-Idle addresses are given out in this order: the client's last one, the one it asks for, one never used, the one idle for longest.
+Addresses are given out in this order (RFC 2131 §4.3.1-a): the client's own, its last one, the one it asks for, one never used, the one idle
+for longest. What is offered is held for one client, and free again where no REQUEST comes (§3.1-d).
 """
 
 from __future__ import annotations

@@ -115,6 +115,11 @@ class Message:
         data = self.options.get(tag, b"")
         return [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4)]
 
+    def text(self, tag: int) -> str:
+        """The option as text, empty where absent; what is not ASCII is replaced."""
+        # RFC 2132 §2-b: trailing nulls are no part of it, and need not be there
+        return self.options.get(tag, b"").rstrip(b"\0").decode("ascii", "replace")
+
     @property
     def broadcast_flag(self) -> bool:
         """Whether the client cannot take unicast yet."""
@@ -169,7 +174,7 @@ def _joined_options(field_: bytes, file: bytes, sname: bytes) -> dict[int, bytes
     overload = options.get(opt.OVERLOAD, b"\0")
     if len(overload) != 1 or overload[0] > (opt.OVERLOAD_FILE | opt.OVERLOAD_SNAME):
         return None  # RFC 2132 §9.3-a
-    # RFC 2131 §4.1, 3.5-a: file first, then sname, each option inside one field
+    # RFC 2131 §4.1, §3.5-a: file first, then sname, each option inside one field
     if overload[0] & opt.OVERLOAD_FILE and not opt.split_options(file, options):
         return None
     if overload[0] & opt.OVERLOAD_SNAME and not opt.split_options(sname, options):

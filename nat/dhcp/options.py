@@ -2,7 +2,7 @@
 
     0                 pad: one byte, no length
     255               end: one byte, no length
-    tag, length, data everything else; the length counts the data only
+    tag, length, data everything else; the length counts the data only (RFC 2132 §2-a)
 
 An option longer than 255 bytes stands as several instances of its tag, to be joined on receipt (RFC 3396). When the
 options do not fit their field, `overload` says that the file and sname fields carry more (RFC 2131 §4.1).
@@ -33,6 +33,7 @@ MAXIMUM_MESSAGE_SIZE = 57
 RENEWAL_TIME = 58
 REBINDING_TIME = 59
 CLIENT_IDENTIFIER = 61
+BOOT_FILE = 67
 END = 255
 
 OVERLOAD_FILE = 1

@@ -57,7 +57,7 @@ def _lease_times(lease_s: int) -> Options:
 
 def _identity(config: DhcpConfig, request: Message) -> Options:
     """Who answers whom."""
-    rows = [(opt.SERVER_IDENTIFIER, opt.address_list(config.server))]  # RFC 2131 §4.1-b
+    rows = [(opt.SERVER_IDENTIFIER, opt.address_list(config.server))]  # RFC 2131 §4.1-b, RFC 2132 §9.7-a
     identifier = request.options.get(opt.CLIENT_IDENTIFIER)
     if identifier:  # RFC 6842 §3 echoes it, where RFC 2131 §4.3.1-f did not
         rows.append((opt.CLIENT_IDENTIFIER, identifier))

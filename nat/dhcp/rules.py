@@ -1,7 +1,7 @@
 """The server's decisions (RFC 2131 §4.3): one message in, at most one reply out, the lease table in between.
 
     DISCOVER    OFFER of a held address, or silence when the pool is exhausted
-    REQUEST     told apart by its fields (§4.3.2, table 4):
+    REQUEST     told apart by its fields (§4.3.6-a, table 4):
                   server id, option 50            SELECTING     ACK what was offered, else NAK
                   option 50 only                  INIT-REBOOT   ACK the client's own address, else NAK
                   neither, ciaddr                 RENEWING or REBINDING: extend and ACK, else NAK
@@ -9,13 +9,16 @@
     RELEASE     the address is free, its record kept
     INFORM      ACK with parameters
 
-We are the only server of the network, hence authoritative: a client that we do not know but that claims an address is told NAK at
-once, so that it starts over, where §3.2-c would have us stay silent. For the same reason addresses are not probed before an
-offer (§2.2-a, SHOULD): every address of the pool was given out by this table or is not in use.
+As the only server of a network we are authoritative: a client that we do not know but that claims an address is told NAK at once, so that it
+starts over. Beside other servers (`authoritative=False`) we know nothing of their clients, and stay silent (§3.2-c).
+
+Addresses are not probed before an offer (a departure from a SHOULD of §2.2): every address of the pool was given out by this table or is
+not in use; nor at REQUEST time (§3.1-b). What a client cannot use of our options, and we of its vendor's (RFC 2132 §9.13-a), is ignored.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,10 +35,13 @@ from usernat.nat.dhcp.message import (
     REQUEST,
     Message,
 )
+from usernat.stack.addr import format_ip
 from usernat.stack.counters import Counters
 
 if TYPE_CHECKING:
     from usernat.nat.dhcp.config import DhcpConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -55,6 +61,7 @@ class DhcpCounters(Counters):
     incomplete: int = 0
     not_owner: int = 0
     other_server: int = 0
+    strangers: int = 0
     pool_exhausted: int = 0
     offers: int = 0
     acks: int = 0
@@ -96,7 +103,9 @@ class DhcpRules:
             self._counters.not_a_request += 1
             return None
         if message.giaddr:
-            self._counters.relayed += 1  # RFC 2131 §4.1-c: a network of ours has no relays
+            # RFC 2131 §4.1-c: an answer would have to go to the relay; a network of ours has none, and who claims to be one could
+            # speak, and release, for everybody. So there is no answer (§4.2-b)
+            self._counters.relayed += 1
             return None
         handler = self._handlers.get(message.type)
         if handler is None:
@@ -154,7 +163,7 @@ class DhcpRules:
             if lease is not None and lease.state != BOUND:
                 self.leases.release(lease)
             return None
-        # RFC 2131 §4.3.2-a
+        # RFC 2131 §4.3.2-a, §3.1-c
         if lease is None or lease.address != requested or message.ciaddr:
             return self._nak(message, "not the address that was offered")
         # RFC 2131 §3.1-a: the time is that of the offer, unless the client asks anew
@@ -163,16 +172,20 @@ class DhcpRules:
         return self._ack(message, lease, lease_s, now)
 
     def _init_reboot(self, message: Message, requested: int, now: int) -> Reply | None:
-        # RFC 2131 §3.2-a, §3.2-b; an unknown client: see the top of this file
+        # RFC 2131 §3.2-a, §3.2-b
         lease = self.leases.find(message.client)
-        if lease is None or lease.address != requested:
+        if lease is None:
+            return self._stranger(message)
+        if lease.address != requested:
             return self._nak(message, "not this client's address")
         return self._ack(message, lease, self._lease_time(message, lease, now), now)
 
     def _extending(self, message: Message, now: int) -> Reply | None:
         # RFC 2131 §4.3.2-b, §4.3.2-c. Renewing without option 51 asks for a whole lease again, not for what is left of this one
         lease = self.leases.find(message.client)
-        if lease is None or lease.address != message.ciaddr:
+        if lease is None:
+            return self._stranger(message)
+        if lease.address != message.ciaddr:
             return self._nak(message, "not this client's address")
         if message.number(opt.LEASE_TIME) is None:
             return self._ack(message, lease, self._config.lease_s, now)
@@ -186,6 +199,13 @@ class DhcpRules:
             message, replies.ack(self._config, message, lease.address, lease_s), lease.address
         )
 
+    def _stranger(self, message: Message) -> Reply | None:
+        """A client that we have no record of, with an address that it says is its own."""
+        if self._config.authoritative:
+            return self._nak(message, "not a client of this server")
+        self._counters.strangers += 1  # RFC 2131 §3.2-c
+        return None
+
     def _nak(self, message: Message, why: str) -> Reply:
         self._counters.naks += 1
         return Reply(replies.nak(self._config, message, why), None)  # RFC 2131 §3.2-d: always broadcast
@@ -193,9 +213,16 @@ class DhcpRules:
     # -- DECLINE, RELEASE, INFORM -----------------------------------------------------------------------------------
 
     def _decline(self, message: Message, now: int) -> None:
-        # RFC 2131 §4.3.3-a; the counter tells the administrator
+        # RFC 2131 §4.3.3-a. The administrator is told once, and by the counter: a guest must not be able to fill a log
         lease = self._own(message, message.number(opt.REQUESTED_ADDRESS))
         if lease is not None:
+            if not self._counters.declines:
+                address, why = format_ip(lease.address), message.text(opt.MESSAGE)
+                log.warning(
+                    "a DHCP client has found %s in use by another: %r; from now on they are only counted",
+                    address,
+                    why,
+                )
             self._counters.declines += 1
             self.leases.decline(lease, now)
 

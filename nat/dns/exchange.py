@@ -4,7 +4,8 @@
                  │ refused: at once
                  └────────────────────> resolver 2
 
-A resolver that is slow is not given up: its socket stays open until the end, and the first valid answer from any of them wins.
+A resolver that is slow is not given up: its socket stays open until the end, and the first valid answer from any of them wins. The end comes
+after `total_us`, whatever happens (RFC 5625 §6.1-b): then nothing is left that a late or forged answer could match.
 Every try has its own socket (or its own id on a shared TCP connection) and its own random id (RFC 5452 §9.2-a to c).
 Clients that ask the very same question, flags and options included, wait for the same exchange (RFC 5452 §5-a).
 """
@@ -139,6 +140,7 @@ class Exchange:
                 home.resolvers.failed(resolver, now)
                 continue
             self._tries.append(opened)
+            # RFC 9210 §4.1-a: for a connection too, far below the system's own time-out
             home.timers.set(self, min(now + home.config.try_us, self._deadline))
             return
         home.timers.set(self, self._deadline)

@@ -4,9 +4,10 @@
                            ├─> submit ─> Exchange ─────>┤
     guest ──TCP──> Session ┘   (screened, joined)       └──> TcpUpstream ──> resolver
 
-The forwarder is transparent: no cache, any type and class, flags and EDNS untouched, TC as it comes; over TCP what came over TCP. It
-listens on the guests' network only (RFC 5625 §6.2-a, RFC 9210 §4.1-b). Nothing here waits: every step is an event of a
-socket or of a timer, and every table has a cap.
+The forwarder is transparent: no cache, any type and class, flags and EDNS untouched, TC as it comes (RFC 5625 §4.4-c), so that the client
+asks again over TCP, as we then do (RFC 9210 §3-b); over TCP what came over TCP, with or without a question over UDP before (RFC 9210 §3-c,
+§4.1-c, RFC 7766 §5-b). It listens on the guests' network only (RFC 5625 §6.2-a, RFC 9210 §4.1-b). Nothing here waits: every step is an
+event of a socket or of a timer, and every table has a cap.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class UdpClient:
         return self._peer, self.query.id
 
     def deliver(self, data: bytes, now: int) -> None:  # noqa: ARG002 -- sent at once
-        """Sends the answer, cut down where the client could not take it."""
+        """Sends the answer, however large (RFC 5625 §4.4-a, §4.4.3-a: the IP layer fragments), cut down where the client could not take it."""
         if len(data) > (self.query.udp_size or MIN_UDP):
             self._counters.truncated += 1
             data = truncated_reply(self.query, data)
@@ -101,6 +102,7 @@ class DnsForwarder:
         self._serial = count(1)  # sets transfers apart, which cannot share an answer
         self._upstreams: dict[Resolver, TcpUpstream] = {}
         self._sessions: dict[Session, None] = {}  # oldest first
+        # RFC 5625 §4.4.1-a, RFC 7766 §5-a, RFC 9210 §3-a: both transports, always
         self._socket = udp.bind(config.address, DNS_PORT)
         self._socket.owner = self
         self._listener = tcp.listen(config.address, DNS_PORT)

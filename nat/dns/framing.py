@@ -1,4 +1,4 @@
-"""DNS messages on a stream: each behind its length in two bytes (RFC 1035 §4.2.2), cut wherever the stream likes."""
+"""DNS messages on a stream: each behind its length in two bytes (RFC 1035 §4.2.2-a), cut wherever the stream likes."""
 
 from __future__ import annotations
 

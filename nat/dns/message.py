@@ -8,8 +8,10 @@
     | question: labels, type, class | records …             |
     +-------------------------------------------------------+
 
-Queries and answers pass on byte for byte except for the id (RFC 5625 §3-a), so records are only stepped over, and a compression pointer
-never followed: nothing in a message can make the reader loop or look outside it. What the forwarder says itself is written by dnspython.
+Queries and answers pass on byte for byte except for the id (RFC 5625 §3-a): any flags (§4.1-a), any type and class (§4.3-a, -b),
+EDNS of any version (§4.4.2-a), TSIG (§4.5-a) and TKEY (§4.5-b), names compressed or not (§4.2-a). So records are only stepped over, and a
+compression pointer never followed: nothing in a message can make the reader loop or look outside it (RFC 1035 §4.1.4-a). What the forwarder says
+itself is written by dnspython.
 """
 
 from __future__ import annotations
@@ -121,7 +123,10 @@ class Query:
 
 
 def parse_query(data: bytes) -> Query | str:
-    """The query, or why it gets no answer at all: `short` or `not_a_query`. Never raises."""
+    """The query, or why it gets no answer at all: `short` or `not_a_query`. Never raises.
+
+    What cannot be read is answered with FORMERR where it has an id to answer to, and dropped where not (RFC 5625 §6.3-a).
+    """
     header = HEADER.read(data)
     if header is None:
         return "short"
@@ -164,7 +169,7 @@ def error_reply(query: Query, rcode: int) -> bytes:
 
 
 def truncated_reply(query: Query, answer: bytes) -> bytes:
-    """`answer` cut down to its header and question, with TC set: the client asks again over TCP (RFC 5625 §4.4-b)."""
+    """`answer` cut down to its header and question, with TC set: the client asks again over TCP (RFC 5625 §4.4-b, RFC 1035 §4.1.1-b)."""
     header = HEADER.read(answer)
     return _reply(query, TC | (header.flags if header is not None else QR))
 

@@ -1,8 +1,8 @@
-"""A guest's TCP connection to the forwarder (RFC 7766): queries pipelined in, answers out in the order in which they come.
+"""A guest's TCP connection to the forwarder: queries pipelined in (RFC 7766 §6.2.1.1-b), answers out in the order in which they come (§7-a).
 
 Reading stops while too many of its queries wait, so the guest's own window holds it back. A guest that sends queries and does
 not read the answers is cut off. It may close its half and still gets every answer (RFC 1035 §4.2.2-c); normally it also closes
-first, but not for ever: an idle session is closed (RFC 7766 §6.2.3-a).
+first (§4.2.2-b, RFC 9210 §4.3-a), but not for ever: an idle session is closed (RFC 7766 §6.2.3-a).
 """
 
 from __future__ import annotations

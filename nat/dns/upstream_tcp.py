@@ -1,4 +1,4 @@
-"""Questions over TCP: one connection a resolver, shared and pipelined (RFC 7766 §6.2.1-a, §6.2.1.1-a).
+"""Questions over TCP: one connection a resolver (RFC 7766 §6.2.2-a), shared and pipelined (§6.2.1-a, §6.2.1.1-a).
 
     connecting ──writable──> open ──idle, end of stream, error──> closed
                                │ an answer is late

@@ -1,8 +1,9 @@
 """One question over UDP: a socket of its own, connected, on a port that the kernel chooses, under a random id.
 
 Connected, so that the kernel lets through only what comes from the resolver's address and port (RFC 5452 §9.1-a); of its own, so
-that no two outstanding questions share a port (§9.2-b). What has another id or question is ignored and the true answer still
-awaited (§9.1-b), until so much of it came that somebody must be guessing.
+that no two outstanding questions share a port (§9.2-b, RFC 5625 §6.1-a, RFC 6056 §4-b). Linux draws the port at random from
+`net.ipv4.ip_local_port_range`, without those of `net.ipv4.ip_local_reserved_ports` (RFC 5452 §9.2-d). What has another id or question is ignored and the true answer still
+awaited (RFC 5452 §9.1-b), until so much of it came that somebody must be guessing.
 """
 
 from __future__ import annotations

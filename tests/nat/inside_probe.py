@@ -1,6 +1,8 @@
 """Run in a namespace: sends one probe through `HostSockets` and prints what came of it, as a Python literal.
 
 inside_probe.py tcp|udp|echo|raw-echo ADDRESS TTL [BYTES]      with BYTES, DF is set
+inside_probe.py ports ADDRESS COUNT                            the ports of so many DNS questions
+inside_probe.py stands ADDRESS TTL                             a connection that is told of steps on stdin: it sends, it gets an echo
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from usernat.nat.host import HostSockets
+from usernat.nat.host import stands as host_stands
 from usernat.nat.host_datagram import HostEcho, ReportedError
 from usernat.stack.addr import format_ip, parse_ip
 
@@ -82,14 +85,43 @@ def datagram(host: HostSockets, kind: str, address: int, ttl: int, size: int | N
     return found
 
 
+def ports(host: HostSockets, address: int, count: int) -> dict[str, Any]:
+    return {"ports": [host.connect_udp(address, 53, Nobody()).getsockname()[1] for _ in range(count)]}
+
+
+def stands(host: HostSockets, selector: selectors.BaseSelector, address: int) -> dict[str, Any]:
+    sock: Any = host.connect_tcp(address, PORT, Nobody(), mapping=1)
+    host.watch(sock, readable=False, writable=True)
+    selector.select(5)
+    assert host.connect_error(sock) is None
+    host.watch(sock, readable=False, writable=False)
+    print("connected", flush=True)  # noqa: T201 - the test reads it
+    sys.stdin.readline()
+    sock.send(b"through trouble")
+    time.sleep(PATIENCE_S)
+    found = {
+        "SO_ERROR": sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
+        "stands": host_stands(sock),
+    }
+    print("sent", flush=True)  # noqa: T201
+    sys.stdin.readline()
+    sock.settimeout(20)
+    return {**found, "echo": sock.recv(100)}
+
+
 def main() -> None:
     kind, address, ttl = sys.argv[1], parse_ip(sys.argv[2]), int(sys.argv[3])
     size = int(sys.argv[4]) if len(sys.argv) > 4 else None
     with selectors.DefaultSelector() as selector:
         host = HostSockets(selector)
-        found = (
-            tcp(host, selector, address, ttl) if kind == "tcp" else datagram(host, kind, address, ttl, size)
-        )
+        if kind == "ports":
+            found = ports(host, address, ttl)
+        elif kind == "stands":
+            found = stands(host, selector, address)
+        elif kind == "tcp":
+            found = tcp(host, selector, address, ttl)
+        else:
+            found = datagram(host, kind, address, ttl, size)
         print(found)  # noqa: T201 - the test reads it
         host.close_all()
 

@@ -38,6 +38,7 @@ def test_the_policy_hears_all_there_is_to_know() -> None:
     assert policy.requests == [FlowRequest(GUEST, b"\2\0\0\0\0\1", 6, SERVER, 443, 50000)]
 
 
+@pytest.mark.rfc("1812", "5.3.7-b")
 @pytest.mark.parametrize("host_loopback", [False, True])
 @pytest.mark.parametrize(
     "destination",
@@ -67,6 +68,7 @@ def test_c28_what_came_by_a_broadcast_frame_is_not_forwarded() -> None:
     assert admission.counters.bad_destination == 1
 
 
+@pytest.mark.rfc("1812", "5.3.8-a")
 @pytest.mark.parametrize(
     "source", ["10.0.2.2", "10.0.2.3", "10.0.2.0", "10.0.2.255", "192.168.1.1", "203.0.113.7"]
 )

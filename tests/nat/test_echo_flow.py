@@ -61,6 +61,7 @@ def host_sockets(lab: Lab) -> list[FakeDatagrams]:
     return [sock for sock in lab.host.sockets if isinstance(sock, FakeDatagrams)]
 
 
+@pytest.mark.rfc("5508", "REQ-1", "REQ-1a")
 def test_identifier_sequence_number_data_and_source_come_back() -> None:
     """RFC 5508 REQ-1, REQ-1a."""
     lab = answering()
@@ -128,6 +129,8 @@ def test_c46_two_guests_with_one_identifier_each_get_their_own() -> None:
     assert lab.host.record.opened == 2
 
 
+@pytest.mark.rfc("6888", "REQ-4", "REQ-4b", "REQ-11")
+@pytest.mark.rfc("7857", "11-a")
 def test_c46_a_hundred_identifiers_meet_a_cap_of_64_and_idle_ones_expire() -> None:
     """RFC 6888 REQ-4, REQ-11; decided: lack of room is code 1."""
     lab = answering()
@@ -146,6 +149,7 @@ def test_c46_a_hundred_identifiers_meet_a_cap_of_64_and_idle_ones_expire() -> No
     assert len(replies(socks[99])) == 1
 
 
+@pytest.mark.rfc("5508", "REQ-2")
 def test_a_reply_59_seconds_later_arrives_and_61_seconds_later_does_not() -> None:
     """RFC 5508 REQ-2."""
     for wait, expected in ((59, 1), (61, 0)):
@@ -159,6 +163,7 @@ def test_a_reply_59_seconds_later_arrives_and_61_seconds_later_does_not() -> Non
         assert len(replies(sock)) == expected
 
 
+@pytest.mark.rfc("5508", "REQ-6")
 def test_neither_replies_nor_errors_prolong_a_binding() -> None:
     """RFC 5508 REQ-6."""
     lab = Lab(timeouts=Timeouts(echo=70))
@@ -172,6 +177,7 @@ def test_neither_replies_nor_errors_prolong_a_binding() -> None:
     assert lab.count("nat.echo.errors_translated") == 1
 
 
+@pytest.mark.rfc("5508", "REQ-10a", "REQ-4", "REQ-4a")
 def test_c44_traceroute_by_ping_hears_from_every_router() -> None:
     """RFC 5508 REQ-10a, REQ-4: the error quotes the guest's identifier and sequence number."""
     lab = answering()
@@ -192,6 +198,7 @@ def test_c44_traceroute_by_ping_hears_from_every_router() -> None:
     ]
 
 
+@pytest.mark.rfc("5508", "REQ-4b")
 def test_c44_unreachable_hosts_are_told_as_they_are() -> None:
     """RFC 5508 REQ-4b: type and code unchanged."""
     lab = answering()
@@ -201,6 +208,7 @@ def test_c44_unreachable_hosts_are_told_as_they_are() -> None:
     assert [(error.type, error.code, error.source) for error in sock.errors] == [(3, 10, ROUTER)]
 
 
+@pytest.mark.rfc("5508", "REQ-8", "REQ-9")
 def test_c40_denied_pings_are_answered_at_once() -> None:
     """RFC 5508 REQ-8."""
     lab = answering(policy=NetworkPolicy.deny_all())
@@ -210,6 +218,7 @@ def test_c40_denied_pings_are_answered_at_once() -> None:
     assert not ping(silent, 1).errors
 
 
+@pytest.mark.rfc("5508", "REQ-8")
 def test_no_echo_sockets_on_the_host_is_a_prohibition() -> None:
     """RFC 5508 REQ-8: code 13; the host's administrator has decided it."""
     lab = Lab(host={"echo": False})
@@ -225,6 +234,7 @@ def test_a_free_address_of_the_guests_network_does_not_answer() -> None:
     assert lab.host.record.opened == 0
 
 
+@pytest.mark.rfc("5508", "REQ-11")
 def test_an_unasked_reply_from_the_guest_goes_nowhere() -> None:
     """RFC 5508 REQ-11."""
     lab = answering()

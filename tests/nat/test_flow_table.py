@@ -42,6 +42,7 @@ def fill(table: FlowTable, protocol: int, guest: int, count: int, now: int = 0) 
     return flows
 
 
+@pytest.mark.rfc("6888", "REQ-4", "REQ-4b", "REQ-11")
 @pytest.mark.parametrize(("protocol", "name"), [(TCP, "tcp"), (UDP, "udp"), (ICMP, "echo")])
 def test_a_guests_cap_of_each_kind_refuses_the_new_and_keeps_the_old(protocol: int, name: str) -> None:
     """RFC 6888 REQ-4, REQ-4b, REQ-11."""
@@ -66,6 +67,7 @@ def test_the_total_cap_counts_all_guests_and_kinds() -> None:
     assert table.counters.refused_total == 1
 
 
+@pytest.mark.rfc("6888", "REQ-4c")
 def test_a_guest_that_opens_flows_too_fast_is_slowed_down_and_no_other() -> None:
     """RFC 6888 REQ-4c."""
     table = FlowTable(Limits(new_per_second=10, total=10**6, tcp=10**6))

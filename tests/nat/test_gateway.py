@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.nat.kit import GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC, MS, NAMESERVER, SECOND, SERVER, Lab
+from tests.nat.kit import FREE, GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC, MS, NAMESERVER, SECOND, SERVER, Lab
+from tests.stack.packets import udp
 from usernat.fuzz.fakehost import BLACK_HOLE, Listening
 from usernat.fuzz.fakepeers import Echo, NeverReads, Source
 from usernat.policy import NetworkPolicy
@@ -97,6 +98,34 @@ def test_the_guest_gets_a_lease_of_the_configured_network() -> None:
     assert lab.host.record.opened == 0
 
 
+@pytest.mark.rfc("2131", "3.1-b", "4.1-f")
+def test_a_lease_is_given_without_any_arp() -> None:
+    """Neither is the address asked for, nor does the answer need it: it goes to the client's hardware address."""
+    lab = Lab()
+    lab.run(SECOND)
+    arp = len(arp_of_the_gateway(lab))
+    lab.guest.udp.bind(None, 68)
+    client = b"\x02\0\0\0\0\x77"
+    head = b"\1\1\6\0" + b"\0\0\0\1" + bytes(4)
+    for kind, options in (
+        (1, b""),
+        (3, b"\x36\4" + GATEWAY.to_bytes(4, "big") + b"\x32\4" + lab.config.lease_first.to_bytes(4, "big")),
+    ):
+        message = head + bytes(16) + client + bytes(10 + 192) + b"\x63\x82\x53\x63\x35\1" + bytes([kind])
+        datagram = ip(17, bytes(4), b"\xff" * 4, udp(message + options + b"\xff", 68, 67))
+        lab.wire.b.receive(b"\xff" * 6 + client + b"\x08\0" + datagram, lab.clock.now, True)
+        lab.run(100 * MS)
+    answers = [frame for frame in lab.wire.frames(to_b=False) if frame[34:36] == b"\0\x43"]
+    assert [frame[:6] for frame in answers] == [client] * 2
+    assert [frame[284] for frame in answers] == [2, 5]  # OFFER, ACK
+    assert lab.gateway.dhcp.leases.owner(lab.config.lease_first) == client
+    assert len(arp_of_the_gateway(lab)) == arp
+
+
+def arp_of_the_gateway(lab: Lab) -> list[bytes]:
+    return [frame for frame in lab.wire.frames(to_b=False) if frame[12:14] == b"\x08\6"]
+
+
 def test_dns_goes_to_the_resolver_and_comes_back() -> None:
     lab = Lab()
     answer = (
@@ -113,6 +142,35 @@ def test_dns_goes_to_the_resolver_and_comes_back() -> None:
     assert reply is not None
     assert bytes(reply.data) == QUERY[:2] + answer
     assert lab.gateway.flows() == []  # a service, not a flow
+
+
+def test_a_host_with_the_guests_network_loses_guests_the_way_there_and_nothing_else() -> None:
+    """Its resolver may be there too; RFC 4787 4.4 asks for more, see `tests/conformance/open.tsv`."""
+    lab = Lab(resolvers=((FREE, 53),))
+    lab.host.udp[FREE, 53] = lambda data: [data[:2] + b"\x81\x80" + data[4:]]
+    lab.host.udp[SERVER, 7] = lambda data: [data]
+    sock = lab.guest.udp.bind(GUEST, 4000)
+    sock.send(QUERY, NAMESERVER, 53)
+    sock.send(b"elsewhere", SERVER, 7)
+    lab.run(SECOND)
+    assert {(datagram.src, bytes(datagram.data)) for datagram in iter(sock.recv, None)} == {
+        (NAMESERVER, QUERY[:2] + b"\x81\x80" + QUERY[4:]),
+        (SERVER, b"elsewhere"),
+    }
+
+
+@pytest.mark.rfc("5625", "4.4.3-a")
+def test_dns_answers_of_four_kilobytes_arrive_in_fragments() -> None:
+    lab = Lab()
+    edns = b"\0\0\x29\x10\0\0\0\0\0\0\0"
+    query = QUERY[:10] + b"\0\1" + QUERY[12:] + edns
+    lab.host.udp[SERVER, 53] = lambda data: [(data[:2] + b"\x81\x80" + data[4:]).ljust(4096, b"\xaa")]
+    sock = lab.guest.udp.bind(GUEST, 4000)
+    sock.send(query, NAMESERVER, 53)
+    lab.run(SECOND)
+    reply = sock.recv()
+    assert reply is not None
+    assert bytes(reply.data) == (query[:2] + b"\x81\x80" + query[4:]).ljust(4096, b"\xaa")
 
 
 def test_c23_a_resolver_that_is_silent_touches_nobody_else() -> None:

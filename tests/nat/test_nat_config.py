@@ -9,6 +9,7 @@ import pytest
 
 from usernat.nat import errors
 from usernat.nat.config import GatewayConfig, Timeouts
+from usernat.nat.gateway import dhcp_config
 from usernat.stack.addr import format_ip, parse_ip
 
 
@@ -28,6 +29,10 @@ def test_the_defaults_are_those_of_slirp() -> None:
     assert not config.host_loopback
 
 
+@pytest.mark.rfc("4787", "REQ-5a", "REQ-5c")
+@pytest.mark.rfc("5382", "REQ-5")
+@pytest.mark.rfc("7857", "2.1-b")
+@pytest.mark.rfc("5508", "REQ-2")
 def test_the_default_times_are_those_of_the_rfcs() -> None:
     """RFC 4787 REQ-5c, REQ-5a; RFC 5382 REQ-5; RFC 7857 2.1-b; RFC 5508 REQ-2."""
     timeouts = Timeouts()
@@ -57,6 +62,13 @@ def test_what_cannot_be_is_refused(mistake: dict[str, Any]) -> None:
         GatewayConfig(**mistake)
 
 
+@pytest.mark.rfc("5625", "5.1-a")
+def test_guests_can_be_told_of_other_name_servers() -> None:
+    elsewhere = (parse_ip("192.0.2.1"), parse_ip("192.0.2.2"))
+    assert dhcp_config(GatewayConfig()).dns == (GatewayConfig().dns,)
+    assert dhcp_config(GatewayConfig(guest_dns=elsewhere)).dns == elsewhere
+
+
 def test_a_time_out_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="udp"):
         Timeouts(udp=0)
@@ -77,6 +89,8 @@ def test_who_can_be_a_guest(address: str, is_guest: bool) -> None:
     assert GatewayConfig().is_guest(parse_ip(address)) is is_guest
 
 
+@pytest.mark.rfc("1812", "5.2.7.1-a")
+@pytest.mark.rfc("5382", "REQ-9")
 @pytest.mark.parametrize(
     ("number", "code"),
     [

@@ -36,6 +36,8 @@ class Greets(Peer):
         stream.push(self._greeting)
 
 
+@pytest.mark.rfc("7857", "2.2-a")
+@pytest.mark.rfc("5382", "REQ-2")
 def test_c08_a_reset_of_the_host_reaches_the_guest() -> None:
     lab = Lab()
     listening(lab, Resets, 5)
@@ -47,6 +49,8 @@ def test_c08_a_reset_of_the_host_reaches_the_guest() -> None:
     nothing_remains(lab)
 
 
+@pytest.mark.rfc("7857", "2.2-a")
+@pytest.mark.rfc("5382", "REQ-2")
 def test_c08_the_mirror_case_a_reset_of_the_guest_reaches_the_host() -> None:
     """RFC 7857 2.2-a."""
     lab = Lab()
@@ -152,6 +156,7 @@ def test_c11_the_host_fails_after_data_was_acknowledged_and_the_guest_is_not_tol
     nothing_remains(lab)
 
 
+@pytest.mark.rfc("5382", "REQ-10")
 def test_a_soft_icmp_error_ends_nothing() -> None:
     """RFC 5382 REQ-10."""
     lab = Lab()
@@ -168,6 +173,23 @@ def test_a_soft_icmp_error_ends_nothing() -> None:
     assert flow in lab.gateway._table._flows
 
 
+@pytest.mark.rfc("5382", "REQ-10")
+def test_icmp_errors_about_a_half_closed_connection_end_nothing() -> None:
+    """Linux hands them out as pending errors, to who asks."""
+    lab = Lab()
+    peers = listening(lab, Source, b"bye")
+    connection = connect(lab)
+    assert fetch(lab, connection) == b"bye"
+    peers[0].stream.error = errno.EHOSTUNREACH
+    lab.run(10 * SECOND)
+    assert not connection.closed
+    peers[0].stream.error = 0
+    connection.send(b"still here")
+    lab.run(100 * MS)
+    assert bytes(peers[0].received) == b"still here"
+
+
+@pytest.mark.rfc("5382", "REQ-5")
 def test_an_idle_connection_lives_for_two_hours_and_four_minutes() -> None:
     """RFC 5382 REQ-5: still there at 2 h 3 min, gone after 2 h 4 min, both ends told."""
     lab = Lab()
@@ -186,6 +208,7 @@ def test_an_idle_connection_lives_for_two_hours_and_four_minutes() -> None:
     nothing_remains(lab)
 
 
+@pytest.mark.rfc("7857", "2-a")
 def test_a_half_closed_connection_has_the_long_time_out_too() -> None:
     """RFC 7857 2-a: one FIN does not make it transitory."""
     lab = Lab()

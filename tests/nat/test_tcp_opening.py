@@ -29,6 +29,7 @@ from usernat.policy import FlowRequest, NetworkPolicy, Verdict
 from usernat.stack.l4.tcp.state import TcpError
 
 
+@pytest.mark.rfc("1812", "5.3.1-a")
 def test_the_syn_is_held_until_the_host_has_connected() -> None:
     lab = Lab()
     listening(lab, delay_us=300 * MS)
@@ -53,6 +54,7 @@ def test_the_guests_repeated_syns_are_absorbed_while_the_host_connects() -> None
     assert len(lab.host.record.connects) == 1
 
 
+@pytest.mark.rfc("5382", "REQ-9")
 def test_a_refused_connect_is_a_reset() -> None:
     """RFC 5382 REQ-9."""
     lab = Lab()
@@ -63,6 +65,8 @@ def test_a_refused_connect_is_a_reset() -> None:
     nothing_remains(lab)
 
 
+@pytest.mark.rfc("5382", "REQ-9")
+@pytest.mark.rfc("1812", "4.3.3.1-a", "4.3.3.1-b", "5.2.7.1-a")
 @pytest.mark.parametrize(
     ("number", "code"),
     [(errno.ENETUNREACH, 0), (errno.EHOSTUNREACH, 1), (errno.ETIMEDOUT, 1), (errno.EACCES, 13)],
@@ -78,6 +82,7 @@ def test_what_the_host_cannot_reach_is_told_by_icmp(number: int, code: int, dela
     nothing_remains(lab)
 
 
+@pytest.mark.rfc("5382", "REQ-9")
 def test_a_refusal_by_icmp_stays_one() -> None:
     """RFC 5382 REQ-9: a host behind a firewall answers a SYN with port unreachable, for which the kernel says "refused" too."""
     lab = Lab()
@@ -90,6 +95,7 @@ def test_a_refusal_by_icmp_stays_one() -> None:
     nothing_remains(lab)
 
 
+@pytest.mark.rfc("6888", "REQ-11")
 @pytest.mark.parametrize("delay", [None, 10 * MS])
 def test_c60_a_host_without_free_ports_is_a_lack_of_resources(delay: int | None) -> None:
     """RFC 6888 REQ-11."""
@@ -101,6 +107,7 @@ def test_c60_a_host_without_free_ports_is_a_lack_of_resources(delay: int | None)
     nothing_remains(lab)
 
 
+@pytest.mark.rfc("5508", "REQ-4b", "REQ-10a")
 def test_c44_ttl_probes_over_tcp_find_the_routers() -> None:
     """RFC 5508 REQ-4b for TCP: the type stays, the source is the router."""
     lab = Lab()
@@ -195,6 +202,7 @@ def test_c58_the_gateways_own_addresses_are_closed() -> None:
     assert lab.host.record.opened == 0
 
 
+@pytest.mark.rfc("1812", "4.3.3.1-b")
 def test_a_free_address_of_the_guests_network_is_unreachable() -> None:
     """RFC 1812 4.3.3.1-b. A guest has to send the frame to the gateway's MAC address for it."""
     lab = Lab()
@@ -215,6 +223,7 @@ def test_host_loopback_through_the_gateways_address() -> None:
     assert connection.recv(100) == b"hello"
 
 
+@pytest.mark.rfc("6888", "REQ-4", "REQ-11")
 def test_c60_at_the_cap_new_connections_are_told_and_old_ones_work() -> None:
     """RFC 6888 REQ-4, REQ-11."""
     lab = Lab(limits=Limits(tcp=3))

@@ -41,6 +41,7 @@ def test_bytes_both_ways_and_both_ends(capabilities: Capabilities) -> None:
     nothing_remains(lab)
 
 
+@pytest.mark.rfc("5382", "REQ-2")
 def test_c05_data_with_a_fin_reaches_the_host_before_its_end() -> None:
     lab = Lab()
     peers = listening(lab)
@@ -67,6 +68,7 @@ def test_what_the_host_has_sent_does_not_wait_for_the_guests_acknowledgement() -
     assert connection.recv(100) == b"onetwothree"
 
 
+@pytest.mark.rfc("5382", "REQ-2")
 def test_c06_the_guest_shuts_down_writing_and_the_host_answers_a_megabyte_later() -> None:
     lab = Lab()
     listening(lab, AnswersAtEof, b"r" * 1_000_000)
@@ -78,6 +80,7 @@ def test_c06_the_guest_shuts_down_writing_and_the_host_answers_a_megabyte_later(
     nothing_remains(lab)
 
 
+@pytest.mark.rfc("5382", "REQ-2")
 def test_c06_the_mirror_case_the_host_ends_first_and_the_guest_uploads() -> None:
     lab = Lab()
     peers = listening(lab, Source, b"greeting")

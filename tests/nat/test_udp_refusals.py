@@ -26,6 +26,8 @@ from usernat.policy import FlowRequest, NetworkPolicy, Verdict
 from usernat.stack.device import Capabilities
 
 
+@pytest.mark.rfc("4787", "REQ-12", "REQ-12b")
+@pytest.mark.rfc("5508", "REQ-4", "REQ-4a", "REQ-4b", "REQ-4c")
 def test_c44_a_far_error_quotes_the_guests_own_datagram_and_comes_from_who_sent_it() -> None:
     """RFC 4787 REQ-12, REQ-12a, REQ-12b; RFC 5508 REQ-4, REQ-4a, REQ-4b, REQ-4c."""
     lab = Lab()
@@ -43,6 +45,10 @@ def test_c44_a_far_error_quotes_the_guests_own_datagram_and_comes_from_who_sent_
     assert lab.count("nat.udp.errors_translated") == 1
 
 
+@pytest.mark.rfc("4787", "REQ-12a")
+@pytest.mark.rfc("1812", "5.3.1-b", "5.3.1-c")
+@pytest.mark.rfc("5508", "REQ-10a")
+@pytest.mark.rfc("792", "te-a")
 def test_c44_traceroute_hears_from_every_router() -> None:
     """RFC 1812 5.3.1-b, -c; each probe's error quotes that probe."""
     lab = Lab()
@@ -58,6 +64,10 @@ def test_c44_traceroute_hears_from_every_router() -> None:
     assert heard == [(11, GATEWAY, 1), (11, ROUTER, 2), (11, ROUTER + 1, 3), (3, SERVER, 4)]
 
 
+@pytest.mark.rfc("4787", "REQ-13")
+@pytest.mark.rfc("1812", "5.2.7.1-c")
+@pytest.mark.rfc("1191", "4-a")
+@pytest.mark.rfc("792", "du-b")
 def test_c44_too_big_with_df_tells_the_next_hops_mtu() -> None:
     """RFC 4787 REQ-13; RFC 1812 5.2.7.1-c."""
     lab = Lab(host={"mtu": 1200})
@@ -72,6 +82,7 @@ def test_c44_too_big_with_df_tells_the_next_hops_mtu() -> None:
     assert received(sock) == [(b"x" * 1300, SERVER, PORT)]
 
 
+@pytest.mark.rfc("5508", "REQ-4")
 def test_an_error_about_a_datagram_that_was_never_sent_is_dropped() -> None:
     """RFC 5508 REQ-4."""
     lab = Lab()
@@ -95,6 +106,7 @@ def test_a_pending_error_does_not_cost_the_next_datagram() -> None:
     assert lab.host.record.datagrams[-1][4] == b"mine"
 
 
+@pytest.mark.rfc("5508", "REQ-4a")
 def test_a_storm_of_errors_about_others_is_never_blamed_on_the_next_datagram() -> None:
     """RFC 5508 REQ-4a: the guest hears of each error with the datagram that it is about, and of no other."""
     lab = Lab()
@@ -113,6 +125,7 @@ def test_a_storm_of_errors_about_others_is_never_blamed_on_the_next_datagram() -
     assert lab.host.record.datagrams[-1][4] == b"second"
 
 
+@pytest.mark.rfc("1812", "4.3.3.1-a", "4.3.3.1-b", "4.3.2.4-a")
 @pytest.mark.parametrize(
     ("number", "code"), [(errno.ENETUNREACH, 0), (errno.EHOSTUNREACH, 1), (errno.EPERM, 13)]
 )
@@ -135,6 +148,8 @@ def test_a_full_host_socket_drops_and_counts() -> None:
     assert not sock.errors
 
 
+@pytest.mark.rfc("1812", "5.2.7.1-a")
+@pytest.mark.rfc("5508", "REQ-8")
 def test_c40_a_denied_datagram_is_answered_at_once() -> None:
     """RFC 1812 5.2.7.1-a: code 13."""
     lab = Lab(policy=NetworkPolicy.deny_all())
@@ -143,6 +158,7 @@ def test_c40_a_denied_datagram_is_answered_at_once() -> None:
     assert lab.host.record.opened == 0
 
 
+@pytest.mark.rfc("1812", "5.2.7.1-b")
 def test_c40_silent_denial_is_an_option() -> None:
     lab = Lab(policy=NetworkPolicy.deny_all(silent=True))
     assert not talking(lab).errors
@@ -182,6 +198,7 @@ def test_destinations_of_the_guests_own_network() -> None:
     assert lab.host.record.opened == 0
 
 
+@pytest.mark.rfc("6888", "REQ-4", "REQ-11")
 def test_c60_a_guest_has_so_many_mappings_and_those_that_live_go_on() -> None:
     """RFC 6888 REQ-11; RFC 4787 REQ-11."""
     lab = Lab(limits=Limits(udp=3))
@@ -207,6 +224,7 @@ def test_c60_no_descriptors_is_told_and_harms_nobody() -> None:
     assert len(lab.gateway.flows()) == 2
 
 
+@pytest.mark.rfc("6888", "REQ-5")
 def test_c60_destinations_of_one_mapping_are_bounded() -> None:
     lab = Lab(limits=Limits(udp_destinations=16))
     sock = talking(lab)

@@ -40,6 +40,8 @@ def parsed(data: bytes) -> Message:
     return message
 
 
+@pytest.mark.rfc("2131", "2-c", "rob-a")
+@pytest.mark.rfc("2132", "3.5-a", "3.8-a", "9.1-a", "9.3-a", "9.6-a")
 @pytest.mark.parametrize(
     ("data", "why"),
     [
@@ -86,6 +88,7 @@ def test_nothing_behind_end_counts() -> None:
     assert message.options == {53: b"\1"}
 
 
+@pytest.mark.rfc("2131", "4.1-g")
 def test_split_options_are_joined() -> None:
     """RFC 2131 4.1-g, RFC 3396: instances of one option are joined in order."""
     message = parsed(
@@ -95,6 +98,7 @@ def test_split_options_are_joined() -> None:
     assert message.options[61] == bytes((1, 9, 8))
 
 
+@pytest.mark.rfc("2131", "3.5-a")
 def test_overloaded_fields_are_read_file_first() -> None:
     """RFC 2131 3.5-a: options, then file, then sname."""
     data = wire(
@@ -105,6 +109,7 @@ def test_overloaded_fields_are_read_file_first() -> None:
     assert parsed(data).options[61] == bytes((1, 2, 3, 4))
 
 
+@pytest.mark.rfc("2132", "9.3-a")
 @pytest.mark.parametrize(("overload", "expected"), [(1, b"\1\2"), (2, b"\1\3"), (3, b"\1\2\3")])
 def test_overload_values(overload: int, expected: bytes) -> None:
     """RFC 2132 9.3-a."""
@@ -117,6 +122,8 @@ def test_without_overload_file_and_sname_are_no_options() -> None:
     assert parsed(wire(DISCOVER_OPTION, file=bytes((61, 200)), sname=b"boot")).options == {53: b"\1"}
 
 
+@pytest.mark.rfc("2131", "4.2-a")
+@pytest.mark.rfc("2132", "9.14-a")
 @pytest.mark.parametrize(("identifier", "by_mac"), [(b"", True), (b"\1", True), (b"\1\2", False)])
 def test_client_identity(identifier: bytes, by_mac: bool) -> None:
     """RFC 2131 4.2-a, RFC 2132 9.14-a: an identifier shorter than two bytes is none."""
@@ -124,6 +131,7 @@ def test_client_identity(identifier: bytes, by_mac: bool) -> None:
     assert (message.client == Message(BOOTREQUEST, DISCOVER, 1, mac(1)).client) is by_mac
 
 
+@pytest.mark.rfc("2131", "2-a")
 def test_an_identifier_cannot_pass_for_a_hardware_address() -> None:
     """RFC 2131 2-a: opaque, so the same bytes as a MAC address are another client."""
     by_mac = Message(BOOTREQUEST, DISCOVER, 1, mac(1))
@@ -131,11 +139,13 @@ def test_an_identifier_cannot_pass_for_a_hardware_address() -> None:
     assert by_mac.client != by_id.client
 
 
+@pytest.mark.rfc("2131", "rob-a")
 @given(st.binary(max_size=700))
 def test_any_bytes_give_a_message_or_a_reason(data: bytes) -> None:
     assert isinstance(parse_message(data), Message | str)
 
 
+@pytest.mark.rfc("2131", "rob-a")
 @given(st.binary(max_size=400))
 def test_any_options_give_a_message_or_a_reason(options: bytes) -> None:
     assert isinstance(parse_message(wire(DISCOVER_OPTION + options)), Message | str)
@@ -169,6 +179,7 @@ def test_the_reader_equals_the_declaration(field: bytes) -> None:
         assert options == expected
 
 
+@pytest.mark.rfc("2132", "2-a")
 @given(
     st.dictionaries(
         st.sampled_from((12, 43, 55, 60, 61, 77, 125)), st.binary(min_size=1, max_size=300), max_size=2

@@ -17,6 +17,8 @@ from usernat.stack.addr import LIMITED_BROADCAST, MAC_BROADCAST, parse_ip
 # -- DISCOVER and OFFER -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("2131", "4.1-a", "4.1-h", "4.3.1-d", "4.1-b")
+@pytest.mark.rfc("2132", "9.7-a")
 def test_offer_fields() -> None:
     """RFC 2131 4.1-h, 4.3.1-d: table 3."""
     net = Net()
@@ -40,6 +42,7 @@ def test_offer_fields() -> None:
     assert sent.port == 68  # RFC 2131 4.1-a
 
 
+@pytest.mark.rfc("2131", "4.4.5-a")
 def test_times_of_the_lease() -> None:
     """RFC 2131 4.4.5-a."""
     sent = Net().discover(1)
@@ -50,6 +53,7 @@ def test_times_of_the_lease() -> None:
     assert (t1, t2, lease) == (43200, 75600, 86400)
 
 
+@pytest.mark.rfc("2131", "3.1-d")
 def test_two_clients_never_get_one_offer_and_the_hold_expires() -> None:
     """RFC 2131 3.1-d."""
     net = Net(first=FIRST, last=FIRST)
@@ -63,6 +67,7 @@ def test_two_clients_never_get_one_offer_and_the_hold_expires() -> None:
     assert second.message.yiaddr == FIRST
 
 
+@pytest.mark.rfc("2131", "4.3.1-a")
 def test_choice_of_the_address() -> None:
     """RFC 2131 4.3.1-a: current binding, previous binding, requested address, free pool."""
     net = Net()
@@ -87,6 +92,7 @@ def test_choice_of_the_address() -> None:
     assert outside.message.yiaddr == FIRST + 2
 
 
+@pytest.mark.rfc("2131", "4.3.1-b", "3.1-a")
 @pytest.mark.parametrize(
     ("asked", "granted"),
     [(None, 86400), (3600, 3600), (1, 60), (0, 60), (INFINITE, 7 * 86400), (7 * 86400 + 1, 7 * 86400)],
@@ -113,6 +119,7 @@ def test_request_may_ask_for_another_time_than_the_offer() -> None:
     assert ack.message.number(opt.LEASE_TIME) == 600
 
 
+@pytest.mark.rfc("2131", "4.3.1-b")
 def test_running_lease_is_offered_with_what_is_left() -> None:
     """RFC 2131 4.3.1-b: the expiry assigned before, where the client asks for none."""
     net = Net()
@@ -127,6 +134,7 @@ def test_running_lease_is_offered_with_what_is_left() -> None:
     assert sent.message.number(opt.LEASE_TIME) == 60
 
 
+@pytest.mark.rfc("2132", "9.2-a")
 def test_infinite_lease() -> None:
     """RFC 2132 9.2-a: 0xFFFFFFFF."""
     net = Net(max_lease_s=INFINITE)
@@ -144,6 +152,7 @@ def test_infinite_lease() -> None:
 # -- identity ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("2131", "2-a", "4.2-a")
 def test_clients_of_one_hardware_address() -> None:
     """RFC 2131 2-a, 4.2-a: the identifier names the client, the hardware address only where there is none."""
     net = Net()
@@ -153,6 +162,7 @@ def test_clients_of_one_hardware_address() -> None:
     assert net.server.leases.owner(identified[0]) == mac(9)
 
 
+@pytest.mark.rfc("2131", "4.3.1-f")
 @pytest.mark.parametrize("identifier", [b"\1", b"\0\1\2\3", b"x" * 255, b"y" * 300])
 def test_identifier_is_echoed(identifier: bytes) -> None:
     """RFC 6842 over RFC 2131 4.3.1-f: echoed exactly when received, in OFFER, ACK and NAK."""
@@ -174,6 +184,9 @@ def test_identifier_is_echoed(identifier: bytes) -> None:
 # -- parameters -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("2131", "4.3.1-c")
+@pytest.mark.rfc("2132", "3.3-a", "9.8-a")
+@pytest.mark.rfc("5625", "5.2-a")
 @pytest.mark.parametrize(
     ("asked", "given"),
     [
@@ -192,6 +205,8 @@ def test_requested_parameters(asked: tuple[int, ...] | None, given: list[int]) -
     assert tags(sent)[5:] == given
 
 
+@pytest.mark.rfc("2132", "3.5-a", "3.8-a", "3.17-a", "5.1-a")
+@pytest.mark.rfc("5625", "5.1-a")
 def test_parameter_values() -> None:
     """RFC 2132 3.5-a, 3.8-a, 3.17-a, 5.1-a; RFC 5625 5.1-a."""
     sent = Net(mtu=9000, domain="lab.test", dns=(DNS, parse_ip("192.0.2.1"))).discover(1)
@@ -205,6 +220,21 @@ def test_parameter_values() -> None:
     assert given[opt.DOMAIN_NAME] == b"lab.test"
 
 
+def test_boot_file() -> None:
+    """RFC 2132 §9.5, option 67: for those that ask, where there is one."""
+    booting = {opt.PARAMETER_REQUEST_LIST: bytes((3, opt.BOOT_FILE))}
+    url = "http://10.0.2.2/boot.ipxe"
+    for boot_file, asked, told in (
+        (url, booting, url.encode()),
+        (url, {55: bytes((3,))}, None),
+        ("", booting, None),
+    ):
+        sent = Net(boot_file=boot_file).discover(1, asked)
+        assert sent is not None
+        assert sent.message.options.get(opt.BOOT_FILE) == told
+
+
+@pytest.mark.rfc("2132", "5.1-a")
 def test_unusual_mtu_is_told_unasked() -> None:
     """RFC 2132 5.1-a."""
     sent = Net(mtu=1280).discover(1, {opt.PARAMETER_REQUEST_LIST: bytes((3,))})
@@ -212,6 +242,8 @@ def test_unusual_mtu_is_told_unasked() -> None:
     assert tags(sent)[5:] == [3, 26]
 
 
+@pytest.mark.rfc("2131", "2-c", "3.5-b")
+@pytest.mark.rfc("2132", "9.10-a")
 def test_size_of_replies() -> None:
     """RFC 2131 2-c, 3.5-b; RFC 2132 9.10-a: 576 bytes of datagram unless the client takes more; smaller values do not count."""
     many = tuple(parse_ip("192.0.2.1") + number for number in range(60))
@@ -228,6 +260,7 @@ def test_size_of_replies() -> None:
         assert len(sent.raw) + 28 <= max(576, size or 0)
 
 
+@pytest.mark.rfc("2132", "9.13-a")
 def test_vendor_class_changes_nothing() -> None:
     """RFC 2132 9.13-a."""
     plain, vendor = Net().discover(1), Net().discover(1, {60: b"MSFT 5.0", 43: b"x", 77: b"y"})
@@ -237,6 +270,7 @@ def test_vendor_class_changes_nothing() -> None:
 # -- where replies go -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("2131", "2-b", "4.1-d", "4.1-e", "4.1-f")
 @pytest.mark.parametrize(
     ("flags", "ciaddr", "expected"),
     [
@@ -256,6 +290,7 @@ def test_addressing_of_offers(flags: int, ciaddr: int, expected: tuple[int, byte
     assert addressed(sent) == expected
 
 
+@pytest.mark.rfc("2131", "4.1-c", "4.2-b")
 def test_relayed_messages_are_dropped() -> None:
     """RFC 2131 4.1-c: there are no relays on this network."""
     net = Net()

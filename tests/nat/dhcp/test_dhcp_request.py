@@ -29,6 +29,7 @@ from usernat.stack.addr import LIMITED_BROADCAST, MAC_BROADCAST
 # -- REQUEST ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("2131", "4.3.2-a")
 def test_selecting() -> None:
     """RFC 2131 4.3.2-a."""
     net = Net()
@@ -41,6 +42,7 @@ def test_selecting() -> None:
     assert net.server.leases.owner(FIRST) == mac(1)
 
 
+@pytest.mark.rfc("2131", "4.3.2-a", "3.1-c")
 @pytest.mark.parametrize("case", ["other address", "never offered", "ciaddr", "no address"])
 def test_selecting_what_was_not_offered_is_refused(case: str) -> None:
     """RFC 2131 4.3.2-a, 3.1-c."""
@@ -56,6 +58,7 @@ def test_selecting_what_was_not_offered_is_refused(case: str) -> None:
     assert net.server.leases.owner(FIRST) is None
 
 
+@pytest.mark.rfc("2131", "3.1-c")
 def test_offer_taken_meanwhile_is_refused() -> None:
     """RFC 2131 3.1-c."""
     net = Net(first=FIRST, last=FIRST)
@@ -73,6 +76,7 @@ def test_offer_that_ran_out_is_still_good_while_nobody_took_it() -> None:
     assert kind(net.select(1, FIRST)) == ACK
 
 
+@pytest.mark.rfc("2131", "3.1-e")
 def test_request_to_another_server_frees_our_offer() -> None:
     """RFC 2131 3.1-e: silence, and the address is free."""
     net = Net(first=FIRST, last=FIRST)
@@ -89,6 +93,7 @@ def test_request_to_another_server_keeps_a_running_lease() -> None:
     assert net.server.leases.owner(FIRST) == mac(1)
 
 
+@pytest.mark.rfc("2131", "3.2-a", "3.2-b")
 def test_init_reboot() -> None:
     """RFC 2131 3.2-a, 3.2-b; decided: an unknown client is refused at once (3.2-c leaves it to an authoritative server)."""
     net = Net()
@@ -111,6 +116,7 @@ def test_init_reboot_after_expiry() -> None:
     assert kind(net.say(REQUEST, 1, {50: ip(FIRST)})) == NAK
 
 
+@pytest.mark.rfc("2131", "4.3.2-b", "4.1-d")
 @pytest.mark.parametrize("flags", [0, 0x8000])
 def test_renewing_and_rebinding(flags: int) -> None:
     """RFC 2131 4.3.2-b, 4.1-d: extended, and acknowledged by unicast."""
@@ -132,6 +138,7 @@ def test_renewing_and_rebinding(flags: int) -> None:
     assert net.counters.expired == 1
 
 
+@pytest.mark.rfc("2131", "4.3.1-b")
 def test_renewing_asks_for_its_own_time() -> None:
     """RFC 2131 4.3.1-b."""
     net = Net()
@@ -141,6 +148,7 @@ def test_renewing_asks_for_its_own_time() -> None:
     assert sent.message.number(opt.LEASE_TIME) == 600
 
 
+@pytest.mark.rfc("2131", "4.3.2-c")
 def test_renewing_an_address_of_another_is_refused() -> None:
     """RFC 2131 4.3.2-c."""
     net = Net()
@@ -151,6 +159,8 @@ def test_renewing_an_address_of_another_is_refused() -> None:
     assert net.server.leases.owner(FIRST) == mac(1)
 
 
+@pytest.mark.rfc("2131", "3.2-d", "4.1-h", "4.3.1-e")
+@pytest.mark.rfc("2132", "9.9-a")
 def test_refusal() -> None:
     """RFC 2131 3.2-d, 4.1-h, 4.3.1-e; RFC 2132 9.9-a: broadcast, no address, no parameters, a message."""
     net = Net()
@@ -164,6 +174,7 @@ def test_refusal() -> None:
     assert net.counters.naks == 2
 
 
+@pytest.mark.rfc("2131", "4.3.6-a")
 @pytest.mark.parametrize(
     ("server", "requested", "ciaddr", "result"),
     [
@@ -182,3 +193,17 @@ def test_kinds_of_request(server: bool, requested: bool, ciaddr: bool, result: i
     asked = {**(OURS if server else {}), **({50: ip(FIRST)} if requested else {})}
     assert kind(net.say(REQUEST, 1, asked, ciaddr=FIRST if ciaddr else 0)) == result
     assert net.counters.incomplete == (result is None)
+
+
+@pytest.mark.rfc("2131", "3.2-c")
+def test_beside_other_servers_a_client_that_is_not_ours_hears_nothing() -> None:
+    """In INIT-REBOOT, and when it renews or rebinds; ours are refused as ever."""
+    net = Net(authoritative=False)
+    net.lease(1)
+    assert net.say(REQUEST, 2, {50: ip(FIRST)}) is None
+    assert net.say(REQUEST, 2, {50: ip(FIRST + 1)}) is None
+    assert net.say(REQUEST, 2, ciaddr=FIRST) is None
+    assert net.counters.strangers == 3
+    assert kind(net.say(REQUEST, 1, {50: ip(FIRST + 1)})) == NAK
+    assert kind(net.say(REQUEST, 1, ciaddr=FIRST + 1)) == NAK
+    assert kind(net.say(REQUEST, 1, {50: ip(FIRST)})) == ACK

@@ -19,6 +19,7 @@ from tests.nat.dhcp.kit import (
     mac,
     tags,
 )
+from usernat.nat.dhcp import options as opt
 from usernat.nat.dhcp.message import (
     ACK,
     BOOTREPLY,
@@ -29,6 +30,7 @@ from usernat.nat.dhcp.message import (
     NAK,
     OFFER,
     RELEASE,
+    REQUEST,
     Message,
     build_message,
 )
@@ -37,6 +39,7 @@ from usernat.stack.addr import parse_ip
 # -- DECLINE, RELEASE, INFORM -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("2131", "4.3.3-a")
 def test_declined_address_is_quarantined() -> None:
     """RFC 2131 4.3.3-a."""
     net = Net(first=FIRST, last=FIRST + 7)
@@ -62,6 +65,7 @@ def test_declines_cannot_empty_the_pool() -> None:
     assert net.discover(300) is None
 
 
+@pytest.mark.rfc("2131", "4.3.4-a")
 def test_only_the_owner_can_release_or_decline() -> None:
     """RFC 2131 4.3.4-a."""
     net = Net()
@@ -73,6 +77,7 @@ def test_only_the_owner_can_release_or_decline() -> None:
     assert (net.counters.not_owner, net.counters.other_server) == (4, 2)
 
 
+@pytest.mark.rfc("2131", "4.3.4-a")
 def test_released_address_is_kept_for_its_client() -> None:
     """RFC 2131 4.3.4-a."""
     net = Net()
@@ -101,6 +106,7 @@ def test_released_address_goes_to_others_when_no_other_is_left() -> None:
     assert net.discover(2) is None
 
 
+@pytest.mark.rfc("2131", "3.4-a", "3.4-b")
 def test_inform() -> None:
     """RFC 2131 3.4-a, 3.4-b: parameters without lease, by unicast to ciaddr."""
     net = Net()
@@ -167,6 +173,7 @@ def test_c60_lease_table_levels_off() -> None:
     assert net.counters.expired > 1_900
 
 
+@pytest.mark.rfc("2131", "rob-a")
 def test_malformed_datagrams_are_counted_and_unanswered() -> None:
     net = Net()
     good = build_message(Message(BOOTREQUEST, DISCOVER, 1, mac(1)), [])
@@ -220,3 +227,33 @@ def test_c60_pool_of_a_huge_network_is_bounded() -> None:
         last=parse_ip("10.255.255.254"),
     )
     assert len(net.pool) == 65_536
+
+
+@pytest.mark.rfc("2131", "4.3.3-a")
+@pytest.mark.rfc("2132", "2-b")
+@pytest.mark.parametrize("ending", [b"", b"\0", b"\0\0\0"])
+def test_the_administrator_hears_of_the_first_declined_address_and_why(
+    ending: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As text, whether there are nulls behind it or not; once, for a guest must not be able to fill a log."""
+    net = Net()
+    for client in range(3):
+        options = {**OURS, 50: ip(net.lease(client)), opt.MESSAGE: b"ARP says \xff\n" + ending}
+        net.say(DECLINE, client, options)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "10.0.2.15" in record.getMessage()
+    assert repr("ARP says \N{REPLACEMENT CHARACTER}\n") in record.getMessage()
+    assert net.counters.declines == 3
+
+
+@pytest.mark.rfc("2132", "2-b")
+def test_texts_of_ours_have_no_null_behind_them() -> None:
+    net = Net(domain="lab.test")
+    offer, nak = net.discover(1), net.say(REQUEST, 1, {50: ip(LAST + 1)})
+    assert offer is not None
+    assert nak is not None
+    assert offer.message.text(opt.DOMAIN_NAME) == "lab.test"
+    assert not offer.message.options[opt.DOMAIN_NAME].endswith(b"\0")
+    assert not nak.message.options[opt.MESSAGE].endswith(b"\0")
+    assert nak.message.text(opt.DOMAIN_NAME) == ""

@@ -141,7 +141,7 @@ class FakeHost:
     def connect_udp(self, address: int, port: int, owner: Any) -> Upstream:
         return self._open("udp", address, port, owner)
 
-    def connect_tcp(self, address: int, port: int, owner: Any, *, ttl: int | None = None) -> Upstream:
+    def connect_tcp(self, address: int, port: int, owner: Any) -> Upstream:
         return self._open("tcp", address, port, owner)
 
     def connect_error(self, sock: Upstream) -> OSError | None:

@@ -24,6 +24,7 @@ from usernat.nat.dns.message import SERVFAIL
 # -- who waits for what -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("5452", "5-a")
 def test_same_question_is_asked_once() -> None:
     """RFC 5452 5-a: coalesced; each client gets the answer under its own id and to its own port."""
     world = World()
@@ -35,6 +36,7 @@ def test_same_question_is_asked_once() -> None:
     assert world.counters.joined == 1
 
 
+@pytest.mark.rfc("1035", "4.2.1-a")
 def test_repeated_query_is_absorbed() -> None:
     """RFC 1035 4.2.1-a."""
     world = World()
@@ -65,6 +67,7 @@ def test_c60_waiting_clients_are_bounded() -> None:
     assert world.counters.too_many_joined == 83
 
 
+@pytest.mark.rfc("5625", "6.3-b")
 def test_c60_outstanding_questions_are_bounded() -> None:
     """RFC 5625 6.3-b: one too many is told SERVFAIL at once."""
     world = World(outstanding=10)
@@ -89,6 +92,8 @@ def test_c60_outstanding_bytes_are_bounded() -> None:
 # -- resolvers that do not answer ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("5625", "6.3-b", "6.1-b")
+@pytest.mark.rfc("1035", "4.1.1-c")
 def test_c23_silent_resolver_gives_servfail_before_the_guest_gives_up() -> None:
     """RFC 5625 6.3-b, 6.1-b; RFC 1035 4.1.1-c."""
     world = World()
@@ -119,6 +124,7 @@ def test_c23_answer_after_four_seconds_is_in_time() -> None:
     assert world.host.live == []
 
 
+@pytest.mark.rfc("5625", "6.1-b")
 def test_c23_late_answers_find_nobody() -> None:
     world = World()
     world.ask(query())
@@ -164,6 +170,7 @@ def test_answer_revives_a_dead_resolver() -> None:
     assert world.host.live[0].peer == ONE
 
 
+@pytest.mark.rfc("1035", "4.1.1-c")
 def test_all_refusing_gives_servfail_at_once() -> None:
     world = World(resolvers=(ONE, TWO, THREE))
     world.ask(query())

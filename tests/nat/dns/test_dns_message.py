@@ -37,6 +37,8 @@ def raw(question: bytes, *, flags: int = 0x0100, counts: tuple[int, int, int, in
 QUESTION = b"\3www\7example\0\0\1\0\1"
 
 
+@pytest.mark.rfc("1035", "2.3.4-a", "4.1.1-c", "4.1.4-a")
+@pytest.mark.rfc("5625", "4.1-a", "4.3-a")
 @pytest.mark.parametrize(
     ("wire", "result"),
     [
@@ -77,6 +79,7 @@ def test_c53_queries(wire: bytes, result: int | str) -> None:
     assert (query_.rcode if isinstance(query_, Query) else query_) == result
 
 
+@pytest.mark.rfc("5625", "6.3-a")
 @given(st.binary(max_size=600))
 def test_any_bytes_give_a_query_or_a_reason(data: bytes) -> None:
     result = parse_query(data)
@@ -101,6 +104,7 @@ def test_any_bytes_as_an_answer(data: bytes) -> None:
     dns.message.from_wire(truncated_reply(query_, answer_to(query())))
 
 
+@pytest.mark.rfc("1035", "4.1.4-a")
 def test_hostile_sizes_cost_little() -> None:
     """64 KiB of one-byte labels, of records, of pointers: each read in one pass."""
     start = time.process_time()
@@ -124,6 +128,7 @@ def test_edns_behind_other_records() -> None:
     assert parsed(raw(QUESTION + record + opt, counts=(1, 1, 0, 1))).udp_size == 4096
 
 
+@pytest.mark.rfc("1035", "4.1.1-a", "2.3.3-a")
 def test_error_reply_copies_what_it_must() -> None:
     """RFC 1035 4.1.1-a, 2.3.3-a: id, opcode, RD; the question byte for byte in its case."""
     wire = raw(b"\3wWw\7eXample\0\0\1\0\1")
@@ -142,6 +147,8 @@ def test_opt_answers_opt() -> None:
     assert (with_edns.edns, without.edns) == (0, -1)
 
 
+@pytest.mark.rfc("5625", "4.4-b")
+@pytest.mark.rfc("1035", "4.1.1-b")
 def test_truncated_reply_is_well_formed() -> None:
     """RFC 5625 4.4-b."""
     wire = query()
@@ -154,6 +161,8 @@ def test_truncated_reply_is_well_formed() -> None:
     assert message.question == dns.message.from_wire(wire).question
 
 
+@pytest.mark.rfc("5452", "9.1-a")
+@pytest.mark.rfc("1035", "7.1-a", "2.3.3-a")
 def test_answers_are_matched() -> None:
     """RFC 5452 9.1-a, RFC 1035 7.1-a, 2.3.3-a: id, name, type, class; names without case."""
     wire = query("www.Example.")

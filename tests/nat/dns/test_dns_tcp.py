@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.nat.dns.kit import MS, ONE, S, World, answer_to, asked, query, rcode
+from tests.nat.dns.kit import DNS, MS, ONE, S, World, answer_to, asked, query, rcode
 from usernat.nat.dns.framing import MessageBuffer, framed
 from usernat.nat.dns.message import FORMERR, SERVFAIL, with_id
 
 
+@pytest.mark.rfc("5625", "4.4.1-a", "4.4.1-b")
+@pytest.mark.rfc("7766", "5-a", "5-b")
+@pytest.mark.rfc("9210", "3-a", "3-c", "4.1-c")
 def test_tcp_query_goes_over_tcp() -> None:
     """RFC 5625 4.4.1-a, 4.4.1-b; RFC 7766 5-a, 5-b; RFC 9210 3-a, 3-c, 4.1-c: cold, and never tried over UDP."""
     world = World()
@@ -25,6 +29,7 @@ def test_tcp_query_goes_over_tcp() -> None:
     assert not connection.finished  # RFC 1035 4.2.2-b, RFC 9210 4.3-a: the client closes first
 
 
+@pytest.mark.rfc("1035", "4.2.2-a")
 @given(st.data())
 def test_c53_streams_cut_anywhere(data: st.DataObject) -> None:
     """RFC 1035 4.2.2-a: both ways."""
@@ -66,6 +71,7 @@ def test_one_byte_at_a_time() -> None:
     assert len(world.host.live) == 1
 
 
+@pytest.mark.rfc("7766", "6.2.1-a", "6.2.1.1-a", "6.2.1.1-b", "7-a", "7-b")
 def test_pipelined_queries_share_a_connection_and_are_answered_in_any_order() -> None:
     """RFC 7766 6.2.1-a, 6.2.1.1-a, 6.2.1.1-b, 7-a, 7-b: ten in one segment, answered backwards."""
     world = World()
@@ -77,6 +83,7 @@ def test_pipelined_queries_share_a_connection_and_are_answered_in_any_order() ->
     assert [answer[1] for answer in connection.take()] == list(range(10, 0, -1))
 
 
+@pytest.mark.rfc("7766", "7-b")
 def test_c59_ids_on_one_connection_are_unique() -> None:
     """RFC 7766 7-b, even where the dice fall twice alike."""
 
@@ -92,6 +99,7 @@ def test_c59_ids_on_one_connection_are_unique() -> None:
     assert [question[:2] for question in upstream.take()] == [b"\0\5", b"\0\6"]
 
 
+@pytest.mark.rfc("7766", "8-a")
 def test_each_answer_leaves_as_one_piece() -> None:
     """RFC 7766 8-a: both ways."""
     world = World()
@@ -114,6 +122,7 @@ def test_large_answer_passes_whole() -> None:
     assert connection.take() == [with_id(1, answer)]
 
 
+@pytest.mark.rfc("1035", "4.2.2-c")
 def test_half_close_still_gets_all_answers() -> None:
     """RFC 1035 4.2.2-c."""
     world = World()
@@ -126,6 +135,7 @@ def test_half_close_still_gets_all_answers() -> None:
     assert connection.finished
 
 
+@pytest.mark.rfc("7766", "6.2.4-b")
 def test_client_gone_before_the_answer() -> None:
     """RFC 7766 6.2.4-b."""
     world = World()
@@ -138,6 +148,9 @@ def test_client_gone_before_the_answer() -> None:
     assert world.dns._sessions == {}
 
 
+@pytest.mark.rfc("7766", "6.2.3-a")
+@pytest.mark.rfc("9210", "4.2-c", "4.3-a")
+@pytest.mark.rfc("1035", "4.2.2-b")
 def test_idle_session_is_closed() -> None:
     """RFC 7766 6.2.3-a, RFC 9210 4.2-c, RFC 1035 4.2.2-b."""
     world = World()
@@ -172,6 +185,7 @@ def test_dripping_bytes_do_not_keep_a_session() -> None:
     assert connection.finished
 
 
+@pytest.mark.rfc("9210", "4.2-a")
 def test_sessions_are_bounded_and_the_oldest_idle_one_makes_room() -> None:
     """RFC 9210 4.2-a, RFC 7766 6.2.2-a."""
     world = World(sessions=3)
@@ -198,6 +212,7 @@ def test_queries_of_a_session_are_bounded() -> None:
     assert world.counters.queries == 4
 
 
+@pytest.mark.rfc("9210", "4.2-c")
 def test_c60_one_question_asked_too_often_does_not_keep_a_session() -> None:
     """RFC 9210 4.2-c: every query of a session comes to an end, also those that could not join the others."""
     world = World()
@@ -266,9 +281,34 @@ def test_garbage_in_a_stream() -> None:
     assert len(world.host.live) == 1
 
 
+@pytest.mark.rfc("5625", "4.4.1-b")
 def test_udp_and_tcp_do_not_share_an_answer() -> None:
     """RFC 5625 4.4.1-b: a client that came by TCP may need an answer that UDP cannot carry."""
     world = World()
     world.ask(query())
     asked(world, "www")
     assert [sock.kind for sock in world.host.live] == ["udp", "tcp"]
+
+
+@pytest.mark.rfc("7766", "6.2.2-a")
+def test_all_sessions_share_one_connection_to_a_resolver() -> None:
+    world = World()
+    sessions = [world.connect() for _ in range(10)]
+    for number, connection in enumerate(sessions):
+        world.writes(connection, query(f"n{number}.example.", id_=number))
+    (upstream,) = world.host.opened
+    upstream.connects()
+    upstream.says(*[answer_to(question) for question in upstream.take()])
+    assert [len(connection.take()) for connection in sessions] == [1] * 10
+
+
+@pytest.mark.rfc("5625", "6.2-a")
+@pytest.mark.rfc("9210", "4.1-b")
+def test_nothing_listens_on_the_host() -> None:
+    """Both listeners are the stack's, at the address on the guests' network; of the host there are only sockets that call a resolver."""
+    world = World()
+    assert (world.udp.bound, world.tcp.bound) == ((DNS, 53), (DNS, 53))
+    assert world.host.opened == []
+    world.ask(query())
+    asked(world, "a")
+    assert [(sock.kind, sock.peer) for sock in world.host.opened] == [("udp", ONE), ("tcp", ONE)]

@@ -25,6 +25,7 @@ from usernat.nat.dns.message import FORMERR, NOTIMP, NXDOMAIN, REFUSED, TC, with
 # -- transparency -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("5625", "3-a")
 def test_query_and_answer_pass_byte_for_byte() -> None:
     """RFC 5625 3-a: all but the id."""
     world = World()
@@ -40,6 +41,7 @@ def test_query_and_answer_pass_byte_for_byte() -> None:
     assert world.dns.poll_at() is None
 
 
+@pytest.mark.rfc("5625", "4.1-a")
 @pytest.mark.parametrize("bit", range(0x10, 0x800, 0x10))
 def test_flags_pass(bit: int) -> None:
     """RFC 5625 4.1-a: AA, TC, RD, RA, Z, AD, CD in any combination."""
@@ -50,6 +52,7 @@ def test_flags_pass(bit: int) -> None:
     assert world.host.live[0].question[2:] == wire[2:]
 
 
+@pytest.mark.rfc("5625", "4.3-a", "4.5-b")
 @pytest.mark.parametrize("qtype", ["A", "ANY", "TYPE65535", "TKEY", "TYPE0", "HTTPS", "AXFR"])
 def test_any_type_passes(qtype: str) -> None:
     """RFC 5625 4.3-a, 4.5-b."""
@@ -59,6 +62,7 @@ def test_any_type_passes(qtype: str) -> None:
     assert world.host.live[0].question[2:] == wire[2:]
 
 
+@pytest.mark.rfc("5625", "4.3-b")
 def test_unknown_records_pass() -> None:
     """RFC 5625 4.3-b, 4.2-a: records are not looked at, be they compressed or not, known or not."""
     world = World()
@@ -69,6 +73,7 @@ def test_unknown_records_pass() -> None:
     assert only(world.got)[2:] == answer[2:]
 
 
+@pytest.mark.rfc("5625", "4.4.2-a")
 @pytest.mark.parametrize(
     "edns", [{"use_edns": 0}, {"use_edns": 0, "want_dnssec": True}, {"use_edns": 1, "payload": 4096}]
 )
@@ -80,6 +85,7 @@ def test_edns_passes(edns: dict[str, Any]) -> None:
     assert world.host.live[0].question[2:] == wire[2:]
 
 
+@pytest.mark.rfc("5625", "4.5-a")
 def test_tsig_passes() -> None:
     """RFC 5625 4.5-a: the id may change, for TSIG carries the original one; nothing else does."""
     message = dns.message.make_query("www.example.", "A", id=7)
@@ -93,6 +99,8 @@ def test_tsig_passes() -> None:
 # -- truncation -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("5625", "4.4-a", "4.4-b", "4.4.3-a")
+@pytest.mark.rfc("1035", "2.3.4-a", "4.1.1-b")
 @pytest.mark.parametrize(
     ("payload", "size", "whole"),
     [
@@ -122,6 +130,8 @@ def test_c54_large_answers(payload: int | None, size: int, whole: bool) -> None:
         assert world.counters.truncated == 1
 
 
+@pytest.mark.rfc("5625", "4.4-c")
+@pytest.mark.rfc("9210", "3-b")
 def test_c54_truncated_answers_pass_with_tc() -> None:
     """RFC 5625 4.4-c."""
     world = World()
@@ -134,6 +144,7 @@ def test_c54_truncated_answers_pass_with_tc() -> None:
 # -- answers of our own -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("1035", "4.1.1-c")
 @pytest.mark.parametrize(
     ("wire", "code"),
     [
@@ -157,6 +168,7 @@ def test_c53_what_is_no_query_is_not_answered() -> None:
     assert (world.counters.short, world.counters.not_a_query) == (2, 1)
 
 
+@pytest.mark.rfc("1035", "4.1.1-c")
 def test_screening_hook() -> None:
     """One question, one verdict; what is refused never goes upstream."""
     asked: list[Question] = []
@@ -178,6 +190,8 @@ def test_screening_hook() -> None:
 # -- whose answer counts ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("5452", "9.1-b")
+@pytest.mark.rfc("1035", "7.1-a")
 def test_c53_mismatches_are_ignored_and_the_true_answer_taken() -> None:
     """RFC 5452 9.1-a, 9.1-b: each field spoofed in turn."""
     world = World()
@@ -219,6 +233,8 @@ def test_c53_guessing_is_cut_short() -> None:
     assert rcode(only(world.got)) == 0
 
 
+@pytest.mark.rfc("5452", "9.2-b", "9.2-c")
+@pytest.mark.rfc("5625", "6.1-a")
 def test_c59_ids_and_sockets_are_fresh() -> None:
     """RFC 5452 9.2-a, 9.2-b, 9.2-c, 4-b; RFC 5625 6.1-a: a socket of its own and a random id for every question."""
     ids: list[list[int]] = []
@@ -232,3 +248,18 @@ def test_c59_ids_and_sockets_are_fresh() -> None:
     assert max(ids[0]) > 60_000
     assert sum(a == b for a, b in zip(*ids, strict=True)) < 5
     assert sum(one == number for number, one in enumerate(ids[0])) < 5
+
+
+@pytest.mark.rfc("5625", "4.2-a")
+@pytest.mark.parametrize("owner", [b"\xc0\x0c", b"\3www\7example\0", b"\1a\xc0\x10"])
+def test_names_pass_compressed_or_not(owner: bytes) -> None:
+    """In a query's records behind the question, and in an answer's."""
+    record = owner + b"\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1"
+    world = World()
+    wire = query()[:6] + b"\0\1" + query()[8:] + record
+    assert world.ask(wire) == []
+    (upstream,) = world.host.live
+    assert upstream.question[2:] == wire[2:]
+    answer = upstream.question[:2] + b"\x81\x80" + upstream.question[4:]
+    upstream.gives(answer)
+    assert only(world.got)[2:] == answer[2:]

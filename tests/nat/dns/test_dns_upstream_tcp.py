@@ -10,6 +10,7 @@ from tests.nat.dns.kit import MS, ONE, TWO, S, World, answer_to, asked, query, r
 from usernat.nat.dns.message import SERVFAIL, with_id
 
 
+@pytest.mark.rfc("7766", "6.2.4-a")
 def test_refused_connection_tries_the_next() -> None:
     """RFC 7766 6.2.4-a."""
     world = World(resolvers=(ONE, TWO))
@@ -23,6 +24,7 @@ def test_refused_connection_tries_the_next() -> None:
     assert rcode(connection.take()[0]) == 0
 
 
+@pytest.mark.rfc("9210", "4.1-a")
 def test_silent_connection_is_not_used_again() -> None:
     """RFC 9210 4.1-a: our own time-out for connecting, far below the system's."""
     world = World()
@@ -35,6 +37,7 @@ def test_silent_connection_is_not_used_again() -> None:
     assert world.host.live == []
 
 
+@pytest.mark.rfc("7766", "6.2.4-a")
 @pytest.mark.parametrize("end", [b"", OSError(errno.ECONNRESET, "reset")])
 def test_connection_that_ends_with_questions_open(end: bytes | OSError) -> None:
     """RFC 7766 6.2.4-a: one that has answered before is opened again at once."""
@@ -71,6 +74,7 @@ def test_resolver_that_closes_after_every_answer() -> None:
     assert [rcode(answer) for answer in connection.take()] == [0, 0]
 
 
+@pytest.mark.rfc("7766", "6.2.3-a")
 def test_idle_upstream_connection_is_closed() -> None:
     """RFC 7766 6.2.3-a."""
     world = World()
@@ -95,6 +99,7 @@ def test_upstream_that_takes_bytes_slowly() -> None:
     assert len(upstream.take()) == 2
 
 
+@pytest.mark.rfc("7766", "7-b")
 def test_mismatches_on_a_stream_are_ignored() -> None:
     """RFC 7766 7-b."""
     world = World()
@@ -110,6 +115,7 @@ def test_mismatches_on_a_stream_are_ignored() -> None:
     assert len(connection.take()) == 1
 
 
+@pytest.mark.rfc("5625", "4.3-a")
 def test_zone_transfer_of_many_messages() -> None:
     """RFC 5625 4.3-a: AXFR too; its messages pass until the resolver closes or falls silent."""
     world = World()
