@@ -2,6 +2,7 @@
 # make test    what the tests need (Debian packages included, as root), and the whole suite
 # make check   ruff, mypy --strict, import contracts
 # make fuzz    the long campaigns
+# make mutation    changes the TCP code in thousands of ways, to see the tests notice; hours. MUTANTS=NAME... tries these again
 # make conformance  the RFCs' requirements, cited and tested; docs/conformance.md
 # make bench   speed beside other gateways, as ratios
 # make pictures  docs/demo.svg, from a run of the demo
@@ -25,7 +26,7 @@ $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --qu
 mkdir -p $(STAMPS) && touch $@
 endef
 
-.PHONY: demo test check fuzz conformance bench pictures plots goodput clean
+.PHONY: demo test check fuzz mutation conformance bench pictures plots goodput clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/installed
@@ -48,7 +49,14 @@ check: $(STAMPS)/installed-dev
 	$(BIN)/lint-imports
 
 fuzz: $(STAMPS)/installed-dev
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 0 tests/fuzz
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 0 tests/fuzz tests/lab/interop/test_interop_anything.py
+
+$(STAMPS)/installed-mutation: $(SOURCES) | $(STAMPS)/installed
+	@$(call install,[mutation])
+
+mutation: $(STAMPS)/installed-mutation
+	HYPOTHESIS_PROFILE=mutation $(BIN)/mutmut run $(MUTANTS)
+	@$(BIN)/python -m tests.mutation
 
 conformance: $(STAMPS)/installed-dev
 	@$(BIN)/python -m tests.conformance
@@ -70,5 +78,5 @@ goodput: $(STAMPS)/installed
 	$(BIN)/python -m tests.sim
 
 clean:
-	rm -rf $(VENV) $(STAMPS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(STAMPS) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,21 +1,26 @@
-"""A guest link with bad weather: it loses, repeats and reorders the frames of any other link, both ways.
+"""A guest link with bad weather: it loses, repeats and reorders the frames of any other link, both ways, and may make it a long one.
 
-    nat = UserNat(config, FaultyLink(tap, Faults(loss=0.05), Random(7)))
+    nat = UserNat(config, FaultyLink(tap, Faults(loss=0.05), Random(7), distance=Distance(delay_us=100_000)))
 
 The same seed and the same frames give the same faults. A frame put out of order waits until a few later ones have passed it, and
-where none come, until the link is next asked: it is late, never lost.
+where none come, until the link is next asked: it is late, never lost. Over a distance the weather comes first and the
+flight afterwards; what is in flight is waited for by `poll_at`, since no descriptor tells of it.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from usernat.fuzz.delayline import DelayLine, Distance
+from usernat.links.link import HELD_MAX
 from usernat.links.wrapper import LinkWrapper
 from usernat.stack.counters import Counters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from usernat.links.link import Link, Received
@@ -97,36 +102,82 @@ class Weather(Generic[T]):
 
 
 class FaultyLink(LinkWrapper):
-    """inner, behind faults. offload=False hides what the device would do for us, so that every segment meets the weather alone."""
+    """inner, behind faults. offload=False hides what the device would do for us, so that every segment meets the weather alone.
 
-    def __init__(self, inner: Link, faults: Faults, rng: Random, *, offload: bool = True) -> None:
+    distance: None for none, which costs no time at all. now: µs of the clock that `poll_at` speaks of.
+    """
+
+    def __init__(
+        self,
+        inner: Link,
+        faults: Faults,
+        rng: Random,
+        *,
+        offload: bool = True,
+        distance: Distance | None = None,
+        now: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
+    ) -> None:
         super().__init__(inner)
         if not offload:
             self.capabilities = replace(inner.capabilities, tx_checksum=False, tx_segmentation=0)
         self.inward: Weather[Received] = Weather(replace(faults, lose_at=frozenset()), rng)
         self.outward: Weather[Frame] = Weather(faults, rng)
+        self._far = distance is not None
+        self._from_guest: DelayLine[Received] = DelayLine(distance or Distance(), rng)
+        self._to_guest: DelayLine[Frame] = DelayLine(distance or Distance(), rng)
+        self._now = now
 
     def receive(self, limit: int) -> list[Received]:
         """Frames from the guest that survived, and with them more than limit where some came twice."""
-        return self.inward.through(self.inner.receive(limit))
+        arrived = self.inward.through(self.inner.receive(limit))
+        if not self._far:
+            return arrived
+        now = self._now()
+        for frame in arrived:
+            self._from_guest.put(frame, len(frame[0]), now)
+        return self._from_guest.take(now, limit)
 
     def send(self, frames: list[Frame]) -> None:
         """Hand frames to the guest, some of them."""
         if frames:
-            self.inner.send(self.outward.through(frames))
+            self._onward(self.outward.through(frames))
 
     def flush(self) -> None:
-        """Try again what is held; what was late goes with it."""
+        """Try again what is held; what was late goes with it, and what has come to the end of its way."""
         self.inner.flush()
         if self.outward.late and self.inner.room():
-            self.inner.send(self.outward.through([]))
+            self._onward(self.outward.through([]))
+        if self._to_guest.due(now := self._now()):
+            self.inner.send(self._to_guest.take(now, self.inner.room()))
+
+    def room(self) -> int:
+        """The inner link's room; over a distance always some, for what the road does not hold it drops."""
+        return HELD_MAX if self._far else self.inner.room()
 
     @property
     def held(self) -> int:
-        """Frames that wait in the link, and those that are late."""
-        return self.inner.held + self.outward.late
+        """Frames that wait in the link, those that are late, and one for those at the end of their way."""
+        return self.inner.held + self.outward.late + self._to_guest.due(self._now())
 
     @property
     def pending(self) -> bool:
-        """Whether frames are late, or wait inside the link."""
-        return bool(self.inward.late) or self.inner.pending
+        """Whether frames are late, have come to the end of their way, or wait inside the link."""
+        return bool(self.inward.late) or self._from_guest.due(self._now()) or self.inner.pending
+
+    def poll_at(self) -> int | None:
+        """When the next frame comes to the end of its way."""
+        due = (self.inner.poll_at(), self._from_guest.poll_at(), self._to_guest.poll_at())
+        return min((at for at in due if at is not None), default=None)
+
+    @property
+    def dropped(self) -> int:
+        """Frames that the road did not hold, both ways."""
+        return self._from_guest.dropped + self._to_guest.dropped
+
+    def _onward(self, frames: list[Frame]) -> None:
+        if not self._far:
+            self.inner.send(frames)
+            return
+        now = self._now()
+        for frame in frames:
+            self._to_guest.put(frame, len(frame), now)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MIN_MTU = 68  # bytes, RFC 791 §3.2
 MAX_MTU = 65520  # bytes: what a Linux TAP takes, rounded down
 DNS_PORT = 53
+MAX_BOOT_FILE = 255  # bytes: what one DHCP option holds
 
 # Where things stand in the guest's network, counted from its first address. As in slirp, so that guests made for it fit.
 _GATEWAY, _NAMESERVER, _FIRST_LEASE = 2, 3, 15
@@ -40,6 +41,7 @@ class Config:
     mtu: of the guest's link, bytes, 68 to 65520; the link's own limit counts where it is lower.
     host_loopback: whether the gateway's address reaches services on the host's 127.0.0.1.
     dns: resolvers to forward to, `ADDR` or `ADDR:PORT`, in order of preference; the host's own where empty.
+    boot_file: name or URL, told by DHCP, of what a guest that boots from the network is to load (iPXE takes http://…). There is no TFTP server.
     capture: a file that gets every frame in pcap format, None for no capture.
     """
 
@@ -47,6 +49,7 @@ class Config:
     mtu: int = 1500
     host_loopback: bool = False
     dns: Sequence[str | Resolver] = ()
+    boot_file: str = ""
     capture: str | Path | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +59,8 @@ class Config:
             raise ConfigError(f"dns must be a sequence of resolvers, not the text {self.dns!r}")
         object.__setattr__(self, "subnet", parse_subnet(self.subnet))
         object.__setattr__(self, "dns", tuple(parse_resolver(resolver) for resolver in self.dns))
+        if not self.boot_file.isascii() or len(self.boot_file) > MAX_BOOT_FILE:
+            raise ConfigError(f"boot_file must be at most {MAX_BOOT_FILE} ASCII characters")
         if self.capture == "":
             raise ConfigError("capture must name a file")
         if self.capture is not None:

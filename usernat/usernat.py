@@ -276,7 +276,7 @@ class UserNat:
         if link.pending or (self._more and link.room()):
             return now
         shortage = now + _SHORTAGE_US if link.held and not link.wants_write else None
-        due = (self.interface.poll_at(), self.gateway.poll_at(), shortage)
+        due = (self.interface.poll_at(), self.gateway.poll_at(), link.poll_at(), shortage)
         return min((at for at in due if at is not None), default=None)
 
     def _end(self, reason: str) -> None:
@@ -310,6 +310,7 @@ def gateway_config(config: Config, mtu: int) -> GatewayConfig:
         lease_first=int(config.guest),
         lease_last=int(network.broadcast_address) - 1,
         mtu=mtu,
+        boot_file=config.boot_file,
         host_loopback=config.host_loopback,
         resolvers=tuple((int(address), port) for address, port in config.resolvers),
     )

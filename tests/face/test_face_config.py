@@ -49,6 +49,8 @@ def test_resolvers_in_text_and_as_pairs() -> None:
         ({"mtu": 67}, "mtu must be 68 to 65520 bytes, not 67"),
         ({"mtu": 65521}, "not 65521"),
         ({"mtu": "1500"}, "mtu must be"),
+        ({"boot_file": "x" * 256}, "boot_file must be at most 255 ASCII characters"),
+        ({"boot_file": "http://\N{SNOWMAN}"}, "boot_file must be at most 255 ASCII characters"),
         ({"subnet": "10.0.2.0/33"}, "not an IPv4 network"),
         ({"subnet": ""}, "not an IPv4 network"),
         ({"subnet": "fe80::/10"}, "not an IPv4 network"),

@@ -1,4 +1,4 @@
-"""`usernat run` on a link with faults: `python -m tests.lab.faulty_run --loss 5 -- CMD`, percentages of frames.
+"""`usernat run` on a link with faults: `python -m tests.lab.faulty_run --loss 5 --delay-ms 100 -- CMD`, percentages of frames.
 
 The command line has no such option, since nobody but a test wants one; the guest and its namespaces are the same.
 """
@@ -12,6 +12,7 @@ import sys
 from random import Random
 
 from usernat import Config, UserNat
+from usernat.fuzz.delayline import Distance
 from usernat.fuzz.faultylink import Faults, FaultyLink
 from usernat.namespace.guest import NamespaceGuest
 
@@ -31,7 +32,10 @@ def main() -> int:
     with NamespaceGuest(options.command, config) as guest:
         if options.no_offload:
             fcntl.ioctl(guest.link.fileno(), TUNSETOFFLOAD, 0)
-        link = FaultyLink(guest.link, faults, Random(options.seed), offload=not options.no_offload)
+        distance = Distance(delay_us=options.delay_ms * 1000) if options.delay_ms else None
+        link = FaultyLink(
+            guest.link, faults, Random(options.seed), offload=not options.no_offload, distance=distance
+        )
         with UserNat(config, link):
             guest.start()
             status = guest.wait()
@@ -47,6 +51,7 @@ def _options() -> argparse.Namespace:
     for fault in ("loss", "duplication", "reordering"):
         parser.add_argument(f"--{fault}", type=float, default=0.0)
     parser.add_argument("--lose-at", type=int, nargs="*", default=[])
+    parser.add_argument("--delay-ms", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=argparse.FileType("w"), default=sys.stderr)
     parser.add_argument("command", nargs="+")

@@ -19,8 +19,10 @@ PACKAGES = {
     "dig": "bind9-dnsutils",
     "ip": "iproute2",
     "openssl": "openssl",
+    "passt": "passt",
     "ping": "iputils-ping",
     "qemu-system-x86_64": "qemu-system-x86",
+    "slirp4netns": "slirp4netns",
     "ss": "iproute2",
     "tcpdump": "tcpdump",
 }

@@ -38,6 +38,12 @@ def test_c02_c04_loss_duplication_and_reordering(
         assert min(weather[way][fault] for fault in ("lost", "duplicated", "reordered")) > 0, weather
 
 
+def test_round_trip_of_200_ms(world: World) -> None:
+    """The whole gateway at the far end of a long link."""
+    with namespace_guest(world.host, "--delay-ms", "100", launcher=LAUNCHER) as guest:
+        _exchange(guest, world, 200_000)
+
+
 def test_many_streams_in_bad_weather(world: World, tmp_path: Path) -> None:
     sizes = range(20_001, 20_041)
     with namespace_guest(world.host, *WEATHER, launcher=LAUNCHER) as guest:

@@ -34,14 +34,20 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.option("--qemu", required=True, metavar="unix:PATH|tcp:HOST:PORT", help="Where to listen for QEMU.")
+@click.option(
+    "--boot-file",
+    default="",
+    metavar="URL",
+    help="What a guest that boots from the network is to load (iPXE takes http://...).",
+)
 @gateway_options
-def serve(qemu: str, verbose: bool, **options: Any) -> int:
+def serve(qemu: str, boot_file: str, verbose: bool, **options: Any) -> int:
     """Serve QEMU's `-netdev stream`, guest after guest.
 
     A guest that connects while another is served waits for its turn. Ends with Ctrl-C or SIGTERM.
     """
     endpoint = Endpoint.parse(qemu)
-    config = make_config(**options)
+    config = replace(make_config(**options), boot_file=boot_file)
     raise_descriptor_limit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -35,6 +35,7 @@ class SystemClock:
             return
         if link.held and not link.wants_write:
             until = min(until, self.now() + _SHORTAGE_US)
+        until = min(until, link.poll_at() or until)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.wants_write else 0)
         with selectors.DefaultSelector() as selector:
             selector.register(link.fileno(), events)

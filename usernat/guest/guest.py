@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from usernat.links.link import Link
+    from usernat.stack.l4.tcp.config import TcpConfig
 
     Address = int | str | IPv4Address
 
@@ -61,7 +62,7 @@ class Guest:
     """A client host on `link`, which it owns from now on. Time-outs are in seconds and end in TimeoutError.
 
     mac: of its interface, a random one where not given. mtu: bytes, the link's where not given. address: (address, prefix length, router)
-    for a guest without DHCP; name servers are then set by `dns`. Every call may raise `LinkClosed`.
+    for a guest without DHCP; name servers are then set by `dns`. tcp: settings of its TCP. Every call may raise `LinkClosed`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Guest:
         clock: Clock | None = None,
         address: tuple[Address, int, Address] | None = None,
         dns: Iterable[Address] = (),
+        tcp: TcpConfig | None = None,
     ) -> None:
         self.link = link
         self.rng = rng or random.SystemRandom()
@@ -86,7 +88,7 @@ class Guest:
                 capabilities, mtu=mtu, tx_segmentation=min(capabilities.tx_segmentation, mtu)
             )
         self.interface = Interface(
-            mac=self.mac, capabilities=capabilities, rng=self.rng, now=self.clock.now()
+            mac=self.mac, capabilities=capabilities, rng=self.rng, now=self.clock.now(), tcp=tcp
         )
         if address is not None:
             self.interface.add_address(parse_ip(address[0]), address[1])

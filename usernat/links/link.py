@@ -1,10 +1,11 @@
 """What a guest link is: the place where Ethernet frames come from and go to.
 
-A link never blocks and never buffers without bound. It has three ways to say how it stands:
+A link never blocks and never buffers without bound. It has these ways to say how it stands:
 
 * `fileno()` is readable when frames wait in the kernel; `pending` is true when frames wait inside the link itself;
 * `room()` is how many frames `send` will take now. A gateway asks it before it makes frames, because a frame that was
   never made is not lost: TCP still has it;
+* `poll_at()`: a moment at which the link has something to do though no descriptor will tell; only links made for tests have one;
 * `wants_write`: the last write met a full queue, so watch the descriptor for writing and call `flush`. `held` without
   `wants_write` means that the kernel ran short of memory, of which no descriptor tells: call `flush` a little later.
 
@@ -98,6 +99,10 @@ class Link(ABC):
     def pending(self) -> bool:
         """Whether `receive` would bring frames although the descriptor may not be readable."""
         return False
+
+    def poll_at(self) -> int | None:
+        """When `held` or `pending` comes true by itself, in µs of `time.monotonic()`; None: never."""
+        return None
 
     @abstractmethod
     def close(self) -> None:

@@ -56,6 +56,10 @@ class LinkWrapper(Link):
         """Whether frames wait in the inner link."""
         return self.inner.pending
 
+    def poll_at(self) -> int | None:
+        """The inner link's deadline."""
+        return self.inner.poll_at()
+
     def close(self) -> None:
         """Close the inner link."""
         self.inner.close()
