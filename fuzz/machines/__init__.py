@@ -15,6 +15,8 @@ world.py         guest, gateway and host on one virtual clock;  cable.py: what l
 streams.py       TCP streams that know what they should hold;  services.py: names and expectations
 hostile.py       floods and blows;  bounds.py: caps and sums
 frame_check.py   an independent judge of emitted frames;  offload.py: a device that completes them
+tcp_model.py     one connection by RFC 9293 §3.10.7, to hold any stack against;  tcp_tcb.py, tcp_model_calls.py: its records and calls
+tcp_observer.py  a judge of TCP conversations on a wire
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from __future__ import annotations
 from usernat.fuzz.machines.base import GatewayMachineBase
 from usernat.fuzz.machines.frame_check import FrameChecker, FrameError
 from usernat.fuzz.machines.gateway import GatewayMachine
+from usernat.fuzz.machines.tcp_model import segment_arrives
+from usernat.fuzz.machines.tcp_observer import TcpObserver
+from usernat.fuzz.machines.tcp_tcb import Tcb
 from usernat.fuzz.machines.world import TIGHT, Bounds, World
 
 __all__ = [
@@ -31,5 +36,8 @@ __all__ = [
     "FrameError",
     "GatewayMachine",
     "GatewayMachineBase",
+    "Tcb",
+    "TcpObserver",
     "World",
+    "segment_arrives",
 ]

@@ -5,7 +5,7 @@ An address is in one of three places:
 * in `headers` and known: its Ethernet header stands ready; after `timeout_us` without news the entry goes stale;
 * known but stale, so not in `headers`: the next datagram for it still goes there, but has the neighbour asked by
   unicast, and for as long as the answers may take the old header serves on (RFC 1122 §2.3.2.1, "unicast poll");
-  an entry that nobody uses is forgotten after another `timeout_us`;
+  an entry that nobody uses is forgotten after another `timeout_us`. Doubts of the layers above make it stale at once;
 * asked: requests go out one a second, datagrams wait in a short queue of the latest. When `requests` of them brought no
   answer, the address is given up and an `Unreachable` is left for the internet layer: only then, for a missing entry is
   no error in itself (RFC 1122 §2.4-c). Nothing is asked without need, so a dead neighbour is not pinged (§3.3.1.4-a).
@@ -162,6 +162,18 @@ class NeighbourCache:
             self._ask(address, question, now)
             return result
         return self._wait(question, frame)
+
+    def doubt(self, address: int, now: int) -> None:
+        """Advice from a layer above that nothing comes back by way of this neighbour (RFC 1122 §3.3.1.4).
+
+        What is known of it goes stale before its time, so that the next datagram has it asked. Not within a second of the
+        last news, which say that it lives and keep requests a second apart (§2.3.2.1-b).
+        """
+        expires = self._deadlines.get(address)
+        fresh = address in self._known and address in self.headers
+        if fresh and expires is not None and expires - now <= self.config.timeout_us - SECOND_US:
+            del self.headers[address]
+            self._deadlines.set(address, now + self.config.timeout_us)
 
     def poll_at(self) -> int | None:
         """When the next entry ages or the next request is due, in µs."""

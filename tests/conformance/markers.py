@@ -1,6 +1,6 @@
 """Which tests exercise a requirement, by their marker: `@pytest.mark.rfc("9293", "MUST-58", "MUST-59")`.
 
-Read from the source, so that nothing has to be imported or run. A marker may stand on a test, on a class of tests, or in `pytestmark` of a class
+Read from the source, so that nothing has to be imported or run. A marker may stand on a test, on a class of tests, around a hypothesis state machine, or in `pytestmark` of a class
 or a file; it then speaks for every test in there. It counts only where pytest would collect and run the test: a test that is marked `skip`, `skipif` or
 `xfail`, itself or by what is around it, or that calls `pytest.skip` or `pytest.xfail`, exercises nothing for certain. A marker that stands on anything
 else, or whose arguments are not strings to be read where they stand, is a `Mistake`.
@@ -75,6 +75,15 @@ def own_marks(body: list[ast.stmt]) -> list[ast.expr]:
     return found
 
 
+def machine(node: ast.Assign) -> str | None:
+    """`TestWalk` of `TestWalk = pytest.mark.rfc(…)(Walk.TestCase)`: a state machine of hypothesis, which is one test."""
+    target, value = node.targets[0], node.value
+    while isinstance(value, ast.Call) and isinstance(value.func, ast.Call) and value.args:
+        value = value.args[0]
+    is_machine = isinstance(value, ast.Attribute) and value.attr == "TestCase"
+    return target.id if is_machine and isinstance(target, ast.Name) and target.id.startswith("Test") else None
+
+
 @dataclass(slots=True)
 class Surroundings:
     """What holds for everything in a file, or in a class of it."""
@@ -105,7 +114,9 @@ class Reader:
     def _body(self, body: list[ast.stmt], around: Surroundings) -> None:
         for node in body:
             if isinstance(node, Function) and node.name.startswith("test"):
-                self._test(node, around)
+                self._test(node.name, node.decorator_list, node.body, around)
+            elif isinstance(node, ast.Assign) and (name := machine(node)):
+                self._test(name, [node.value], [], around)
             elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
                 marks = [*node.decorator_list, *own_marks(node.body)]
                 self._body(
@@ -117,14 +128,16 @@ class Reader:
                     ),
                 )
 
-    def _test(self, test: Function, around: Surroundings) -> None:
-        all_markers = around.markers + markers(test.decorator_list)
+    def _test(
+        self, name: str, decorators: list[ast.expr], body: list[ast.stmt], around: Surroundings
+    ) -> None:
+        all_markers = around.markers + markers(decorators)
         self._placed |= {line for line, _ in all_markers}
-        counts = not (around.doubtful or doubtful(test.decorator_list) or doubtful(test.body))
+        counts = not (around.doubtful or doubtful(decorators) or doubtful(body))
         for line, named in all_markers:
             for key in self._keys(line, named):
                 if counts:
-                    self.found.append(Citation(key, f"{self._path}:{around.prefix}{test.name}"))
+                    self.found.append(Citation(key, f"{self._path}:{around.prefix}{name}"))
 
     def _keys(self, line: int, named: list[object]) -> Iterator[Key]:
         place = f"{self._path}:{line}"

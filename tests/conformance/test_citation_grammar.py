@@ -141,6 +141,13 @@ def test_a_marker_on_a_class_speaks_for_its_tests(class_: str) -> None:
     assert exercised(class_) == (["MUST-58 t.py:TestC.test_one"], [])
 
 
+def test_a_marker_around_a_state_machine_counts() -> None:
+    source = 'TestC = pytest.mark.rfc("9293", "MUST-58")(Walk.TestCase)\n'
+    assert exercised(source) == (["MUST-58 t.py:TestC"], [])
+    other = 'helper = pytest.mark.rfc("9293", "MUST-58")(Walk.TestCase)\n'
+    assert exercised(other) == ([], ["t.py:2: an rfc marker that is on no test"])
+
+
 @pytest.mark.parametrize(
     "source",
     [

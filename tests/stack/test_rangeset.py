@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from usernat.stack.rangeset import RangeSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LIMIT = 16  # few enough that ranges meet at their ends
 points = st.integers(0, LIMIT)
@@ -102,3 +106,36 @@ def test_neighbours_merge_on_either_side() -> None:
     ranges.add(0, 5)
     ranges.add(10, 12)
     assert list(ranges) == [(0, 12)]
+
+
+def test_every_set_and_every_range_of_a_few() -> None:
+    """All sets within six integers against all ranges that reach one beyond them: nothing is left to chance at the ends."""
+    width = 6
+    for bits in range(1 << width):
+        members = {value for value in range(width) if bits >> value & 1}
+        for start, stop in product(range(-1, width + 2), repeat=2):
+            asked = set(range(start, stop))
+            assert build(members).covers(start, stop) == (asked <= members)
+            assert list_of(build(members).gaps(start, stop)) == sorted(asked - members)
+            added, taken = build(members), build(members)
+            assert added.add(start, stop) == len(asked - members)
+            assert taken.discard(start, stop) == len(asked & members)
+            assert (list(added), added.total) == (list(build(asked | members)), len(asked | members))
+            assert (list(taken), taken.total) == (list(build(members - asked)), len(members - asked))
+        for floor in range(-1, width + 2):
+            trimmed = build(members)
+            assert (floor in trimmed) == (floor in members)
+            assert trimmed.trim(floor) == sum(value < floor for value in members)
+            assert list_of(trimmed) == sorted(value for value in members if value >= floor)
+
+
+def build(members: set[int]) -> RangeSet:
+    """Integer by integer."""
+    ranges = RangeSet()
+    for value in members:
+        ranges.add(value, value + 1)
+    return ranges
+
+
+def list_of(ranges: Iterable[tuple[int, int]]) -> list[int]:
+    return [value for start, stop in ranges for value in range(start, stop)]

@@ -84,9 +84,11 @@ def _in_syn_sent(c: Connection, seg: Segment, now: int) -> None:
         return
     _establish(c, seg, c.rcv.irs, ack, seg.window, now)  # RFC 7323 §2.2-c: its window is not scaled
     c.rcv.ack = ACK_NOW
-    # Fifth: text and FIN on the SYN,ACK
+    # Fifth: URG, text and FIN on the SYN,ACK, as in §3.10.7.4 from the sixth check on
+    seq = c.rcv.irs + 1
+    if seg.flags & URG:
+        _check_urgent(c, seg, seq)
     if seg.length > 1:
-        seq = c.rcv.irs + 1
         _take_text(c, seg, seq)
         _check_fin(c, seg, seq, now)
 
@@ -98,6 +100,7 @@ def _establish(c: Connection, seg: Segment, seq: int, ack: int, window: int, now
     snd.on_ack(ack, [], _echo(c, seg, now), now)
     snd.set_window(window, seq, ack)
     c.state = ESTABLISHED
+    c.in_trouble = False
     c.timers.retransmit = c.timers.give_up = NEVER
     if lost:
         snd.rtt.after_syn_timeout()  # RFC 6298 §5.7-a
@@ -113,10 +116,11 @@ def _establish(c: Connection, seg: Segment, seq: int, ack: int, window: int, now
 def _otherwise(c: Connection, seg: Segment, now: int) -> None:
     flags = seg.flags
     seq = unwrap(seg.seq, c.rcv.rcv_nxt)
-    if flags & SYN and c.state == SYN_RECEIVED and seq == c.rcv.irs:
+    if flags & (SYN | RST) == SYN and c.state == SYN_RECEIVED and seq == c.rcv.irs:
         if not flags & ACK:
             # The peer's SYN again: it has not seen our SYN,ACK (§3.10.7.4-g: a duplicate; it is answered as the first was)
             c.layer.counters.duplicate_syn += 1
+            ecn.on_syn_again(c, flags)
             c.syn_due = True
             return
         # Simultaneous open: the SYN has been taken in already, the ACK is new (RFC 9293 §3.5, figure 8)
@@ -128,6 +132,8 @@ def _otherwise(c: Connection, seg: Segment, now: int) -> None:
         return
     if not _check_ack(c, seg, flags, seq, now):
         return
+    if c.ecn is not None:
+        ecn.on_segment(c.ecn, c, seg)
     if flags & URG:
         _check_urgent(c, seg, seq)
     if seg.text:
@@ -147,7 +153,7 @@ def _check_sequence(c: Connection, seg: Segment, flags: int, seq: int, now: int)
             counters.paws += 1  # RFC 7323 §5.3-a
             _answer_unacceptable(c, seg, seq, now)
             return False
-    if not rcv.acceptable(seq, seg.length):
+    if not rcv.acceptable(seq, seg.length):  # RFC 7323 §5.3-c: after the time stamp all is as without
         if seq == rcv.rcv_nxt and rcv.edge == seq and not flags & SYN:
             # Zero window: its ACK, RST and URG count all the same (§3.10.7.4, RFC 9293 §3.4 MUST-66); text and FIN do not fit.
             rcv.ack = ACK_NOW
@@ -177,7 +183,7 @@ def _answer_unacceptable(c: Connection, seg: Segment, seq: int, now: int) -> Non
 
 
 def _check_reset(c: Connection, flags: int, seq: int, now: int) -> bool:
-    """Second: RST, by the three checks of RFC 5961 §3.2 (RFC 9293 §3.10.7.4-d)."""
+    """Second: RST, by the three checks of RFC 5961 §3.2-a (RFC 9293 §3.10.7.4-d)."""
     if not flags & RST:
         return True
     counters = c.layer.counters
@@ -185,7 +191,7 @@ def _check_reset(c: Connection, flags: int, seq: int, now: int) -> bool:
         counters.blind_reset += 1
         c.challenge(now)  # §3.2-d: in the window, but not exact
         return False
-    counters.resets_received += 1  # §3.2-c; RFC 9293 §3.5.3 SHLD-2: with or without text
+    counters.resets_received += 1  # RFC 5961 §3.2-c, §4.2-c; RFC 9293 §3.5.3 SHLD-2: with or without text
     if c.state == SYN_RECEIVED and not c.passive:
         c.fail(TcpError.REFUSED)  # RFC 9293 §3.10.7.4-e, §3.5 MUST-11
     else:
@@ -194,7 +200,7 @@ def _check_reset(c: Connection, flags: int, seq: int, now: int) -> bool:
 
 
 def _check_syn(c: Connection, flags: int, now: int) -> bool:
-    """Fourth: a SYN where none can be. RFC 5961 §4.2-b, RFC 9293 §3.10.7.4-f: challenge it, whatever its number."""
+    """Fourth: a SYN where none can be. RFC 5961 §4.2-a, -b, RFC 9293 §3.10.7.4-f: challenge it, whatever its number."""
     if not flags & SYN:
         return True
     c.layer.counters.blind_syn += 1
@@ -220,15 +226,15 @@ def _check_ack(c: Connection, seg: Segment, flags: int, seq: int, now: int) -> b
         # RFC 7323 §2.2-c: a SYN,ACK's window (simultaneous open) is not scaled
         _establish(c, seg, seq, ack, seg.window if seg.flags & SYN else seg.window << snd.scale, now)
         return c.state != CLOSED  # there may have been no room for it in its listener's queue
-    # RFC 5961 §5.2-b, -c (RFC 9293 MAY-12), §3.10.7.4-j
+    # RFC 5961 §5.2-a, -b, -c (RFC 9293 MAY-12), §3.10.7.4-j
     if not snd.snd_una - snd.max_window <= ack <= snd.snd_nxt:
         counters.bad_ack += 1
         c.challenge(now)
         return False
+    if c.ecn is not None:
+        ecn.on_ack(c.ecn, c, flags, ack, now)
     if ack >= snd.snd_una:
         _acknowledge(c, seg, seq, ack, now)
-    if c.ecn is not None:
-        ecn.on_segment(c.ecn, c, seg, now)
     if snd.fin_queued and snd.fin_acknowledged:
         return _our_fin_acknowledged(c, now)
     return True
@@ -244,6 +250,7 @@ def _acknowledge(c: Connection, seg: Segment, seq: int, ack: int, now: int) -> N
     if moved:
         timers.give_up = NEVER
         timers.probe = NEVER
+        c.in_trouble = False
         if c.black_hole is not None:
             black_hole.on_progress(c, now)
         if not snd.keep_timer:
@@ -251,7 +258,7 @@ def _acknowledge(c: Connection, seg: Segment, seq: int, ack: int, now: int) -> N
         if c.has_room and not (room and len(snd.queue)):
             c.mark_ready()
     elif not window and not c.reading_over:
-        # RFC 9293 §3.8.6.1 MUST-37: a peer that answers probes lives. Once nobody holds the connection any more, the user
+        # RFC 9293 §3.8.6.1 MUST-37, §3.8.6 SHLD-17: a peer that answers probes lives. Once nobody holds the connection any more, the user
         # time-out counts all the same, as the RFC lets a host manage its resources: what is left must not stay for ever.
         timers.give_up = NEVER
     # §3.10.7.4-k: not from segments older than the last one that spoke of the window. One that moves SND.UNA is newer by its
@@ -270,7 +277,7 @@ def _hear(c: Connection, seg: Segment, ack: int, window: int, now: int) -> None:
         reported = seg.options.sack[:MAX_SACK_BLOCKS] if seg.options is not None else []
         if moved or reported:
             snd.on_ack(ack, [(unwrap(a, ack), unwrap(b, ack)) for a, b in reported], _echo(c, seg, now), now)
-        elif not seg.length:
+        elif not seg.length and window == snd.snd_wnd:  # RFC 5681 §2-a: a window update is none
             snd.on_bare_ack()
     elif moved:
         snd.on_ack(ack, [], _echo(c, seg, now), now)
@@ -334,7 +341,7 @@ def _take_text(c: Connection, seg: Segment, seq: int) -> None:
         return
     if rcv.take(seq, text):
         c.mark_ready()
-    assert rcv.rcv_nxt <= rcv.edge, "the window's edge never moves back"
+    assert rcv.rcv_nxt <= rcv.edge, "the window's edge never moves back"  # RFC 9293 §3.10.7.4-q
 
 
 def _check_fin(c: Connection, seg: Segment, seq: int, now: int) -> None:
@@ -342,8 +349,11 @@ def _check_fin(c: Connection, seg: Segment, seq: int, now: int) -> None:
     rcv = c.rcv
     if rcv.finished:
         return
-    if seg.flags & FIN and rcv.fin is None:
-        rcv.take_fin(seq + len(seg.text))
+    if seg.flags & FIN:
+        if rcv.fin is None:
+            rcv.take_fin(seq + len(seg.text))
+        else:
+            rcv.ack = ACK_NOW  # RFC 5681 §3.2-a: sent again while text before it is missing
     if not rcv.reach_fin():
         return
     was = c.state

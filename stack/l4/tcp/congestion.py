@@ -1,4 +1,4 @@
-"""Congestion control (RFC 5681): how much may be in flight, whatever the peer's window allows.
+"""Congestion control (RFC 5681; RFC 9293 §3.8.2 MUST-19, MAY-18): how much may be in flight, whatever the peer's window allows.
 
 One small interface with the parts that all algorithms share: the initial window, slow start, what a time-out and an idle
 time do. `newreno.py` and `cubic.py` differ in how the window grows in congestion avoidance and by how much it falls. Loss recovery
@@ -24,14 +24,18 @@ def initial_window(smss: int) -> int:
 
 
 class CongestionControl:
-    """cwnd, ssthresh: bytes. smss: the largest payload that we send in one segment. hystart: until the first slow start is over."""
+    """cwnd, ssthresh: bytes. smss: the largest payload that we send in one segment. hystart: until the first slow start is over.
 
-    __slots__ = ("cwnd", "hystart", "smss", "ssthresh")
+    lowered: cwnd was, for congestion, and the peer has not been told (`ecn.py`).
+    """
+
+    __slots__ = ("cwnd", "hystart", "lowered", "smss", "ssthresh")
 
     def __init__(self, smss: int) -> None:
         self.smss = smss
         self.cwnd = initial_window(smss)
         self.ssthresh = UNLIMITED
+        self.lowered = False
         self.hystart: HyStart | None = HyStart()  # RFC 9438 §4.10-b
 
     def on_ack(self, acked: int, now: int, srtt_us: float) -> None:
@@ -43,8 +47,8 @@ class CongestionControl:
         if self.cwnd >= self.ssthresh:
             self.avoid(acked, now, srtt_us)
         elif self.hystart is not None:
-            # RFC 9406 §4.2 lets one ACK count for eight segments: peers that take super-segments in send one for many. A departure
-            # from RFC 5681 §3.1-e for the first slow start alone, which HyStart++ watches.
+            # RFC 9406 §4.2-d lets one ACK count for eight segments: peers that take super-segments in send one for many. It takes the
+            # place of the rule below for the first slow start alone, which HyStart++ watches.
             self.cwnd = min(self.cwnd + self.hystart.growth(acked, self.smss), UNLIMITED)
         else:
             # RFC 5681 §3.1-e, RFC 9438 §4.10-a: slow start, at most one segment for an ACK
@@ -61,15 +65,26 @@ class CongestionControl:
 
     def on_loss(self, flight: int, now: int) -> None:
         """Fast retransmit has found a loss: a new congestion event. Sets ssthresh, and cwnd to it."""
-        self.hystart = None  # RFC 9406 §4.2: only the first slow start, which a loss ends
-        self.ssthresh = self.reduced(flight, now)
+        self.hystart = None  # RFC 9406 §4.2-g: only the first slow start, which a loss ends
+        self.ssthresh = max(self.reduced(flight, now), 2 * self.smss)
         self.cwnd = self.ssthresh
+        self.lowered = True
+
+    def on_mark(self, flight: int, now: int) -> None:
+        """The network marked instead of dropping: as a loss, but cwnd falls as far as one segment (RFC 9438 §4.6-c)."""
+        self.hystart = None
+        reduced = self.reduced(flight, now)
+        self.ssthresh = max(reduced, 2 * self.smss)
+        self.cwnd = max(reduced, self.smss)
+        self.lowered = True
 
     def on_timeout(self, flight: int, now: int, *, again: bool) -> None:
         """The retransmission timer expired. again: for data that it had expired for already."""
         self.hystart = None
         if not again:  # RFC 5681 §3.1-i: the second time leaves ssthresh alone
-            self.ssthresh = self.reduced(flight, now)  # RFC 5681 §3.1-h: from FlightSize, not cwnd
+            # RFC 5681 §3.1-h: from FlightSize, not cwnd
+            self.ssthresh = max(self.reduced(flight, now), 2 * self.smss)
+        self.lowered = True
         self.cwnd = self.smss  # RFC 5681 §3.1-j, RFC 6928 §2-e: the loss window is one segment
 
     def on_lost_syn(self) -> None:
@@ -81,7 +96,7 @@ class CongestionControl:
 
         RFC 2861 §3.2, RFC 7661 §4.4.3: ssthresh remembers most of the window that had been reached.
         """
-        if self.cwnd > initial_window(self.smss) and self.ssthresh < UNLIMITED:
+        if self.cwnd > initial_window(self.smss):
             self.ssthresh = max(self.ssthresh, 3 * self.cwnd // 4)
         self.cwnd = min(initial_window(self.smss), self.cwnd)
 
@@ -109,5 +124,5 @@ class CongestionControl:
         raise NotImplementedError
 
     def reduced(self, flight: int, now: int) -> int:
-        """The new ssthresh after a loss with `flight` bytes out."""
+        """What congestion leaves of `flight` bytes that are out."""
         raise NotImplementedError

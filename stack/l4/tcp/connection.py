@@ -54,7 +54,8 @@ class Connection:
     local, remote: addresses as integers, with local_port and remote_port. state: RFC 9293 §3.3.2.
     owner: anything; for whoever drains `Interface.ready()`. error: why it ended badly, None while it has not.
     soft_error: the last ICMP error that did not end it, as (type, code) (RFC 9293 §3.9.1.8 MUST-47, §3.9.2.2 SHLD-25).
-    in_trouble: retransmissions go unanswered (R1, §3.8.3 SHLD-9). user_timeout_us: R2, None for ever (MUST-21).
+    in_trouble: retransmissions go unanswered (R1, §3.8.3 SHLD-9). soft_reports: whether these two are reported (§3.9.1.8 SHLD-20).
+    user_timeout_us: R2, None for ever (§3.8.3 MUST-21).
     ttl, tos: of what is sent from now on (MUST-48, MUST-49, SHLD-21, SHLD-22).
     """
 
@@ -91,6 +92,7 @@ class Connection:
         "sent_at",
         "snd",
         "soft_error",
+        "soft_reports",
         "state",
         "syn_due",
         "timers",
@@ -116,6 +118,7 @@ class Connection:
         self.error: TcpError | None = None
         self.soft_error: tuple[int, int] | None = None
         self.in_trouble = False
+        self.soft_reports = True
         self.ttl = 64
         self.tos = 0
         self.user_timeout_us = config.user_timeout_us
@@ -217,7 +220,8 @@ class Connection:
     def send(self, data: Buffer, *, urgent: bool = False) -> int:
         """Queue bytes, by reference: they must not change until acknowledged. Returns how many were taken, by `send_room`.
 
-        Allowed from the beginning, before the connection stands. 0 once it is shut down or over.
+        Allowed from the beginning, before the connection stands. 0 once it is shut down or over. Everything leaves as soon as windows,
+        Nagle and cwnd let it: there is no PUSH to wait for (RFC 9293 §3.9.1.2 MUST-60).
         urgent: the peer is told that what is queued so far is urgent (RFC 9293 §3.8.5; RFC 6093 advises against it).
         """
         room = self.send_room
@@ -240,7 +244,7 @@ class Connection:
             self.wake()
 
     def close(self) -> None:
-        """No more reading nor writing. What is queued is still sent; unread data, now or later, makes it a reset (RFC 9293 §3.6.1 SHLD-3)."""
+        """No more reading nor writing. What is queued is still sent; unread data, now or later, makes it a reset (RFC 9293 §3.6.1 MAY-1, SHLD-3)."""
         if self.reading_over:
             return
         if self.state in (CLOSED, TIME_WAIT):
@@ -320,10 +324,18 @@ class Connection:
         else:
             self.layer.counters.challenge_acks_throttled += 1
 
-    def report_trouble(self) -> None:
-        """RFC 9293 §3.8.3 MUST-20, SHLD-9: R1 is reached."""
-        self.in_trouble = True
-        self.mark_ready()
+    def report_trouble(self, now: int) -> None:
+        """R1 is reached. RFC 9293 §3.8.3 MUST-20: IP is told, which may find another way; SHLD-9: and the application."""
+        self.layer.ipv4.doubt(self.remote, now)
+        if self.soft_reports:
+            self.in_trouble = True
+            self.mark_ready()
+
+    def report_soft_error(self, type_: int, code: int) -> None:
+        """An ICMP error that ends nothing (RFC 9293 §3.9.1.8 MUST-47, §3.9.2.2 SHLD-25), unless switched off (§3.9.1.8 SHLD-20)."""
+        if self.soft_reports:
+            self.soft_error = (type_, code)
+            self.mark_ready()
 
     def reset(self) -> None:
         """Send RST (RFC 9293 §3.10.5) and be gone."""

@@ -67,7 +67,7 @@ class Cubic(CongestionControl):
             self.epoch_us += duration_us
 
     def reduced(self, flight: int, now: int) -> int:  # noqa: ARG002 - the epoch begins with the next ACK, not here
-        """RFC 9438 §4.6-a, §4.7-a: remember where the loss was, and fall to 0.7 of what was in flight."""
+        """RFC 9438 §4.6-a, §4.6-b, §4.7-a: remember where the loss was, and fall to 0.7 of what was in flight."""
         cwnd = self.cwnd / self.smss
         self.cwnd_prior = cwnd
         # Fast convergence: a flow that lost below its last maximum makes room for others.
@@ -75,7 +75,7 @@ class Cubic(CongestionControl):
         self.epoch_us = None
         self._fraction = 0.0
         self._after_timeout = False
-        return max(round(flight * BETA), 2 * self.smss)
+        return round(flight * BETA)
 
     def on_timeout(self, flight: int, now: int, *, again: bool) -> None:
         """RFC 9438 §4.8-a: as RFC 5681, with ssthresh by beta; the next avoidance stage starts flat from where slow start ends."""

@@ -1,4 +1,4 @@
-"""Explicit congestion notification (RFC 3168): the network marks a segment instead of dropping it.
+"""Explicit congestion notification (RFC 3168, RFC 9293 §3.8.2 SHLD-8): the network marks a segment instead of dropping it.
 
 Both ends agree in the SYNs (§6.1.1): ECE and CWR on the SYN ask, ECE alone on the SYN-ACK agrees. From then on new text leaves marked as capable (ECT(0)
 in the IP header; §6.1.4 to §6.1.6: never a retransmission, a pure ACK or a window probe). A receiver that finds CE on a segment says
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usernat.stack.l4.tcp.header import CWR, ECE
+from usernat.stack.l4.tcp.header import ACK, CWR, ECE
 
 if TYPE_CHECKING:
     from usernat.stack.l4.tcp.connection import Connection
@@ -24,46 +24,62 @@ OFF, ANSWER, ASK = MODES = ("off", "answer", "ask")
 
 
 class Ecn:
-    """echo: CE has come, we say ECE. cwr_due: cwnd was lowered, our next new text says so. lowered_at: SND.NXT then."""
+    """echo: CE has come, we say ECE. lowered_at: SND.NXT when we last heeded an ECE."""
 
-    __slots__ = ("cwr_due", "echo", "lowered_at")
+    __slots__ = ("echo", "lowered_at")
 
     def __init__(self, snd_una: int) -> None:
         self.echo = False
-        self.cwr_due = False
         self.lowered_at = snd_una
 
 
-def agreed(mode: str, flags: int, *, answering: bool) -> bool:
-    """What the peer's SYN says (RFC 3168 §6.1.1). answering: it has no ACK, ours will be the answer."""
+def agreed(c: Connection, flags: int) -> bool:
+    """Whether the peer's SYN makes it so (RFC 3168 §6.1.1-b).
+
+    §6.1.1-c: whoever sent a SYN of its own must have asked with each: after one that did not, nothing may be marked ECT, whatever the
+    peer says. §6.1.1-d: nor where the peer's says nothing.
+    """
     marks = flags & (ECE | CWR)
-    return mode != OFF and marks == ECE | CWR if answering else mode == ASK and marks == ECE
+    asked = c.config.ecn == ASK and not c.snd.timeouts and not c.passive
+    if flags & ACK:
+        return asked and marks == ECE
+    return marks == ECE | CWR and (asked or (c.passive and c.config.ecn != OFF))
 
 
 def syn_flags(c: Connection, *, answering: bool) -> int:
-    """What our SYN says. RFC 3168 §6.1.1.1: a SYN that got no answer goes again without asking, for there are networks that drop it."""
+    """What our SYN says (RFC 3168 §6.1.1-b, §6.1.1-e). §6.1.1.1-a: a SYN that got no answer goes again without asking, for there are networks that drop it."""
     if answering:
         return ECE if c.ecn is not None else 0
     return ECE | CWR if c.config.ecn == ASK and not c.snd.timeouts else 0
 
 
-def on_segment(ecn: Ecn, c: Connection, seg: Segment, now: int) -> None:
-    """An acceptable segment of an established connection."""
+def on_syn_again(c: Connection, flags: int) -> None:
+    """RFC 3168 §6.1.1-d: a peer whose SYN comes again without asking has given it up, and would not heed marks."""
+    if c.ecn is not None and not agreed(c, flags):
+        c.ecn = None
+
+
+def on_ack(ecn: Ecn, c: Connection, flags: int, ack: int, now: int) -> None:
+    """An acceptable ACK, before it is heeded otherwise: cwnd is lowered from what was in flight then."""
+    if flags & ECE:
+        c.snd.cwnd_limited = False  # RFC 3168 §6.1.2-d: an ACK that says ECE does not enlarge cwnd
+        if ack > ecn.lowered_at:  # RFC 3168 §6.1.2-b: once for all marks of a window
+            _lower(ecn, c, now)
+
+
+def on_segment(ecn: Ecn, c: Connection, seg: Segment) -> None:
+    """RFC 3168 §6.1.3-a, -b, §6.1.5-b: an acceptable segment of an established connection, as its receiver sees it."""
     if seg.flags & CWR:
         ecn.echo = False
     if seg.text and seg.packet.tos & ECN_MASK == CE:
         ecn.echo = True
         c.layer.counters.congestion_marks += 1
-    if seg.flags & ECE and c.snd.snd_una > ecn.lowered_at:
-        # RFC 3168 §6.1.2: once for all marks of a window
-        _lower(ecn, c, now)
 
 
 def _lower(ecn: Ecn, c: Connection, now: int) -> None:
     snd = c.snd
     if snd.cc.cwnd <= snd.smss:
-        # RFC 3168 §6.1.2, RFC 9438 §4.6-c: less than a segment a round trip is a segment a time-out
+        # RFC 3168 §6.1.2-e, RFC 9438 §4.6-c: less than a segment a round trip is a segment a time-out
         c.timers.hold = now + snd.rtt.rto_us
     ecn.lowered_at = snd.snd_nxt
-    if snd.on_congestion(now):
-        ecn.cwr_due = True
+    snd.on_congestion(now)

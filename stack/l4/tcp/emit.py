@@ -50,7 +50,7 @@ def emit(
 ) -> None:
     """Send a segment (not a SYN) of the connection: `length` bytes of `text` from `seq`. gso_size: the device cuts it.
 
-    ect: it may be marked instead of dropped (RFC 3168).
+    ect: it may be marked instead of dropped (RFC 3168 §6.1.4-a: a segment with text).
     sack: the SACK option, if there is to be one. Moves the window's edge and clears what ACK was due; what was sent is the caller's to note.
     """
     rcv, timestamps = c.rcv, c.timestamps
@@ -87,7 +87,7 @@ def emit(
 
 
 def emit_syn(c: Connection, now: int) -> None:
-    """Send our SYN, with ACK where the peer's has come, and all that is to be negotiated."""
+    """Send our SYN, with ACK where the peer's has come, and all that is to be negotiated. RFC 3168 §6.1.1-a: never ECT."""
     timestamps = c.timestamps
     answering = c.rcv.irs != c.rcv.rcv_nxt
     stamps = None

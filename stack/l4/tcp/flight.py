@@ -19,22 +19,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_RECORDS = 4096  # beyond this, pieces share a record: tiny segments must not cost more than they carry
+MAX_PIECES = (
+    2 * MAX_RECORDS
+)  # beyond this, a peer's SACK blocks cut no more of them: each odd edge would cost one
 
 
 _start = attrgetter("start")
 
 
 class Sent:
-    """One piece [start, end). sent_at: µs, of its last transmission. retransmitted: that was not the first. sacked: it has arrived."""
+    """One piece [start, end). sent_at: µs, of its last transmission. retransmitted: that was not the first. sacked: it has arrived.
 
-    __slots__ = ("end", "retransmitted", "sacked", "sent_at", "start")
+    order: counts transmissions, for a whole batch leaves in one microsecond, new text beside old.
+    """
+
+    __slots__ = ("end", "order", "retransmitted", "sacked", "sent_at", "start")
 
     def __init__(
-        self, start: int, end: int, sent_at: int, *, retransmitted: bool = False, sacked: bool = False
+        self,
+        start: int,
+        end: int,
+        sent_at: int,
+        order: int,
+        *,
+        retransmitted: bool = False,
+        sacked: bool = False,
     ) -> None:
         self.start = start
         self.end = end
         self.sent_at = sent_at
+        self.order = order
         self.retransmitted = retransmitted
         self.sacked = sacked
 
@@ -46,13 +60,15 @@ class Sent:
 class Flight:
     """The pieces between SND.UNA and SND.NXT.
 
-    by_time: those that may still arrive, (sent_at, start) to piece, ascending; None while nobody asks for the order of time.
+    by_time: those that may still arrive, (order, start) to piece, ascending; None while nobody asks for the order of time.
     """
 
-    __slots__ = ("_pieces", "by_time")
+    __slots__ = ("_count", "_pieces", "_time_until", "by_time")
 
     def __init__(self) -> None:
+        self._count = 0  # transmissions
         self._pieces: list[Sent] = []
+        self._time_until: int | None = None  # by_time goes when SND.UNA gets there
         self.by_time: SortedDict | None = None
 
     def __len__(self) -> int:
@@ -60,25 +76,29 @@ class Flight:
 
     def sent(self, start: int, end: int, now: int) -> None:
         """New text left."""
+        self._count += 1
         pieces = self._pieces
-        if len(pieces) >= MAX_RECORDS:
+        if len(pieces) >= MAX_RECORDS and self._is_on_the_way(pieces[-1]):
             last = pieces[-1]
             self._leave_time(last)
             last.end = end
             last.sent_at = now
+            last.order = self._count
             last.retransmitted = True  # no sample from a record that stands for several times
             self._enter_time(last)
             return
-        piece = Sent(start, end, now)
+        piece = Sent(start, end, now, self._count)
         pieces.append(piece)
         self._enter_time(piece)
 
     def resent(self, start: int, end: int, now: int) -> None:
         """Text between these left again."""
+        self._count += 1
         for piece in self.between(start, end):
             self._leave_time(piece)
             piece.retransmitted = True
             piece.sent_at = now
+            piece.order = self._count
             self._enter_time(piece)
 
     def acknowledged(self, una: int) -> list[Sent]:
@@ -93,6 +113,8 @@ class Flight:
         if self.by_time is not None:
             for piece in gone:
                 self._leave_time(piece)
+            if self._time_until is not None and una >= self._time_until:
+                self.by_time = None
         return gone
 
     def between(self, start: int, end: int) -> list[Sent]:
@@ -114,9 +136,23 @@ class Flight:
             self._leave_time(piece)
 
     def keep_time(self) -> None:
-        """Keep the order of time from now on, of what has not been SACKed; RFC 2018 §5.1-b: a time-out may have cleared the marks."""
+        """Keep the order of time from now on."""
+        self._time_until = None
+        if self.by_time is None:
+            self.rebuild_time()
+
+    def let_time_go(self) -> None:
+        """Nobody asks for the order of time any more.
+
+        It goes when all that is out now is acknowledged, not before: a walk over all pieces makes it, and signs of loss can come and go
+        with every ACK.
+        """
+        self._time_until = self._pieces[-1].end if self._pieces else 0
+
+    def rebuild_time(self) -> None:
+        """All that has not been SACKed may still arrive; RFC 2018 §5.1-b: a time-out may have cleared the marks."""
         self.by_time = SortedDict(
-            {(piece.sent_at, piece.start): piece for piece in self._pieces if not piece.sacked}
+            {(piece.order, piece.start): piece for piece in self._pieces if not piece.sacked}
         )
 
     def forget_sacks(self) -> None:
@@ -128,14 +164,19 @@ class Flight:
         """Forget everything."""
         self._pieces.clear()
         self.by_time = None
+        self._time_until = None
+
+    def _is_on_the_way(self, piece: Sent) -> bool:
+        """Not SACKed, nor given up as far as anybody looks for losses by time."""
+        return not piece.sacked and (self.by_time is None or (piece.order, piece.start) in self.by_time)
 
     def _enter_time(self, piece: Sent) -> None:
         if self.by_time is not None:
-            self.by_time[piece.sent_at, piece.start] = piece
+            self.by_time[piece.order, piece.start] = piece
 
     def _leave_time(self, piece: Sent) -> None:
         if self.by_time is not None:
-            self.by_time.pop((piece.sent_at, piece.start), None)
+            self.by_time.pop((piece.order, piece.start), None)
 
     def _cut(self, at: int) -> int:
         """Make `at` an edge; returns the index of the piece that begins there, or of the first behind it."""
@@ -143,10 +184,12 @@ class Flight:
         index = bisect_left(pieces, at, key=_start)
         if index and pieces[index - 1].end > at:
             left = pieces[index - 1]
-            right = Sent(at, left.end, left.sent_at, retransmitted=left.retransmitted, sacked=left.sacked)
+            right = Sent(
+                at, left.end, left.sent_at, left.order, retransmitted=left.retransmitted, sacked=left.sacked
+            )
             left.end = at
             pieces.insert(index, right)
-            if self.by_time is not None and (left.sent_at, left.start) in self.by_time:
+            if self.by_time is not None and (left.order, left.start) in self.by_time:
                 self._enter_time(right)
         return index
 

@@ -48,9 +48,7 @@ def on_icmp_error(layer: TcpLayer, error: IcmpError, now: int) -> None:
         # SHLD-26, as far as RFC 5927 §6.1 lets it: a connection being opened has nothing to lose
         connection.fail(TcpError.REFUSED if error.code == CODE_PORT_UNREACHABLE else TcpError.UNREACHABLE)
     else:
-        # MUST-56, SHLD-25, RFC 9293 §3.9.1.8 MUST-47
-        connection.soft_error = (error.type, error.code)
-        connection.mark_ready()
+        connection.report_soft_error(error.type, error.code)  # RFC 9293 §3.9.2.2 MUST-56, SHLD-25
 
 
 def _too_big(layer: TcpLayer, connection: Connection, error: IcmpError, now: int) -> None:

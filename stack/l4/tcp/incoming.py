@@ -118,6 +118,7 @@ class Incoming:
             layer.refuse(seg)  # §3.10.7.2-b
         elif flags & SYN:
             layer.counters.duplicate_syn += 1
+            self._segment.flags &= seg.flags  # RFC 3168 §6.1.1: it may no longer ask for congestion marks
             if seg.seq != self._segment.seq:
                 # A new call from the same port: the old one has been given up.
                 self.cancel()

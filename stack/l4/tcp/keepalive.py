@@ -1,4 +1,4 @@
-"""Keep-alive (RFC 9293 §3.8.4): off unless asked for (MUST-24, MUST-25), because a network that is away for a while must not end an
+"""Keep-alive (RFC 9293 §3.8.4 MAY-5): off unless asked for (MUST-24, MUST-25), because a network that is away for a while must not end an
 idle connection by itself.
 
 A probe is an empty segment with SEG.SEQ = SND.NXT - 1 (SHLD-12): old to the peer, and so answered with an ACK. It is sent only when nothing is outstanding

@@ -121,7 +121,7 @@ class TcpLayer:
     ) -> Listener:
         """Take calls (RFC 9293 §3.10.1). None stands for any address or port; the most specific listener gets a call.
 
-        ValueError where there is such a listener already (MUST-41).
+        ValueError where there is such a listener already (MUST-41). Connections on that port, in whatever state, are none (MUST-42).
         """
         if (address, port) in self.listeners:
             raise ValueError("somebody listens there already")
@@ -145,7 +145,7 @@ class TcpLayer:
     # -- arriving ---------------------------------------------------------------------------------------------------------
 
     def receive(self, packet: Packet, now: int) -> None:
-        """Take in one segment. Nothing is sent before `transmit`."""
+        """Take in one segment. Nothing is sent before `transmit`. `packet.options`, IP's, mean nothing here (RFC 9293 §3.9.2 MUST-50)."""
         self.now = now
         counters = self.counters
         counters.segments_received += 1

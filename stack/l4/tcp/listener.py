@@ -114,8 +114,7 @@ class Listener:
         """A handshake is complete: the connection may be accepted."""
         if self.closed or len(self._queue) >= self.backlog:
             self._layer.counters.backlog_full += 1
-            connection.listener = None
-            connection.abort()
+            connection.abort()  # the application does not hear of it: it never knew it
             return
         self._queue[connection] = None
         self._layer.ready[self] = None

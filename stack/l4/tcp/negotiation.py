@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from usernat.stack.l4.tcp import ecn
 from usernat.stack.l4.tcp.config import MAX_WINDOW_SCALE
-from usernat.stack.l4.tcp.header import ACK, HEADER_LENGTH
+from usernat.stack.l4.tcp.header import HEADER_LENGTH
 from usernat.stack.l4.tcp.options import TIMESTAMPS_LENGTH, Options
 from usernat.stack.l4.tcp.seq import unwrap
 
@@ -38,9 +38,11 @@ def take_syn(c: Connection, seg: Segment, now: int) -> None:
         c.offer_scale = False
         rcv.without_scale()
     else:
-        snd.scale = min(options.window_scale, MAX_WINDOW_SCALE)  # RFC 7323 §2.3-a
+        # RFC 7323 §2.3-a: more than fourteen is a mistake, to be noted, and means fourteen
+        c.layer.counters.malformed_options += options.window_scale > MAX_WINDOW_SCALE
+        snd.scale = min(options.window_scale, MAX_WINDOW_SCALE)
     snd.sack = c.offer_sack = options.sack_permitted
-    if ecn.agreed(c.config.ecn, seg.flags, answering=not seg.flags & ACK):
+    if ecn.agreed(c, seg.flags):
         c.ecn = ecn.Ecn(snd.snd_nxt)
     if seg.tsval < 0 or stamps is None:
         c.timestamps = None

@@ -24,4 +24,4 @@ class NewReno(CongestionControl):
     def reduced(self, flight: int, now: int) -> int:  # noqa: ARG002 - as above
         """RFC 5681 §3.1-h, §3.2-e: max(FlightSize / 2, 2 * SMSS)."""
         self._counted = 0
-        return max(flight // 2, 2 * self.smss)
+        return flight // 2

@@ -50,7 +50,7 @@ class NewRenoRecovery(Recovery):
     def on_duplicate(self, now: int) -> None:
         """RFC 5681 §2-a."""
         self.dup_acks += 1
-        self._frto = None  # RFC 5682 §2.1 steps 2a, 3a
+        self._frto = None  # RFC 5682 §2.1-a, -d: cwnd is two segments by now, or one
         sender = self.sender
         if self.phase == FAST:
             sender.cc.cwnd += sender.smss  # RFC 5681 §3.2-g
@@ -72,7 +72,7 @@ class NewRenoRecovery(Recovery):
         sender = self.sender
         cc, smss = sender.cc, sender.smss
         if sender.snd_una >= self.point:
-            # §3.2-3a, -3b: a full ACK; the first form, which lets no burst out
+            # §3.2-3a, -3b: a full ACK; the first form, which lets no burst out. RFC 5681 §3.2-i: what was lent is given back
             flight = sender.snd_nxt - sender.snd_una
             cc.cwnd = min(cc.ssthresh, max(flight, smss) + smss)
             self._end()

@@ -21,11 +21,11 @@ class Prr:
     def on_ack(self, delivered: int, pipe: int, ssthresh: int, smss: int, *, safe: bool) -> int:
         """The new cwnd after an ACK by which `delivered` octets arrived. safe: SND.UNA moved and no further loss was found."""
         self.delivered += delivered
-        if pipe > ssthresh:
+        if pipe > ssthresh:  # RFC 6937 §3-a
             room = -(-self.delivered * ssthresh // self.recover_fs) - self.out
-        else:
+        else:  # §3-b, §3-c
             room = max(self.delivered - self.out, delivered) + (smss if safe else 0)
             room = min(ssthresh - pipe, room)
         if not self.out:
-            room = max(room, smss)  # the first retransmission leaves whatever the arithmetic says
+            room = max(room, smss)  # §3-d: the first retransmission leaves whatever the arithmetic says
         return pipe + max(0, room)

@@ -25,7 +25,7 @@ REO_WND_PERSIST = 16  # RFC 8985 §6.2-f: recoveries for which a wider window is
 
 
 class Rack:
-    """RFC 8985 §5.2: xmit_ts, end_seq, rtt_us: of the most recently sent piece that has arrived. fack: the highest octet that has, plus one.
+    """RFC 8985 §5.2: order (for xmit_ts: see `flight.py`), end_seq, rtt_us: of the most recently sent piece that has arrived. fack: the highest octet that has, plus one.
 
     reordering_seen; reo_wnd_mult: quarters of the smallest round trip; dsack_round: until SND.UNA gets there, further
     D-SACKs tell nothing new.
@@ -35,15 +35,15 @@ class Rack:
         "dsack_round",
         "end_seq",
         "fack",
+        "order",
         "reo_wnd_mult",
         "reo_wnd_persist",
         "reordering_seen",
         "rtt_us",
-        "xmit_ts",
     )
 
     def __init__(self, una: int) -> None:
-        self.xmit_ts = -1
+        self.order = 0
         self.end_seq = una
         self.rtt_us = 0
         self.fack = una
@@ -60,13 +60,13 @@ class Rack:
             elif piece.end < self.fack and not piece.retransmitted:
                 self.reordering_seen = True
             rtt_us = now - piece.sent_at
-            if piece.retransmitted and (
-                rtt_us < min_rtt_us or (echo_us is not None and echo_us >= rtt_us + TICK_US)
-            ):
+            # An echo speaks of a piece only where SND.UNA moved over it: above a hole it is that of the last segment before (RFC 7323 §4.3-a).
+            old_echo = echo_us is not None and echo_us >= rtt_us + TICK_US and not piece.sacked
+            if piece.retransmitted and (rtt_us < min_rtt_us or old_echo):
                 continue  # it is the original that has arrived
             self.rtt_us = rtt_us
-            if (piece.sent_at, piece.end) > (self.xmit_ts, self.end_seq):
-                self.xmit_ts = piece.sent_at
+            if (piece.order, piece.end) > (self.order, self.end_seq):
+                self.order = piece.order
                 self.end_seq = piece.end
 
     def on_dsack(self, una: int, nxt: int) -> None:
@@ -93,13 +93,13 @@ class Rack:
         """RFC 8985 §6.2-g, §6.2-h: what is lost, and when the last of what else was sent before RACK.segment will be; None: nothing."""
         by_time = flight.by_time
         assert by_time is not None
-        sent_before = by_time.bisect_left((self.xmit_ts, self.end_seq))
+        sent_before = by_time.bisect_left((self.order, self.end_seq))
         deadline = now - self.rtt_us - reo_wnd_us
         lost: list[Sent] = []
         for piece in islice(by_time.values(), sent_before):
             if piece.sent_at > deadline:
-                last_sent_at: int = by_time.peekitem(sent_before - 1)[0][0]
-                return lost, last_sent_at + self.rtt_us + reo_wnd_us
+                last: Sent = by_time.peekitem(sent_before - 1)[1]
+                return lost, last.sent_at + self.rtt_us + reo_wnd_us
             lost.append(piece)
         return lost, None
 

@@ -43,6 +43,7 @@ class Reassembly:
         stop = start + len(data)
         for low, high in list(self.ranges.gaps(start, stop)):
             if len(self._pieces) >= self.max_pieces:
+                self.note(start)
                 return False
             self._pieces[low] = compact(data[low - start : high - start])
             self.ranges.add(low, high)

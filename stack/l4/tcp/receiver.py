@@ -151,7 +151,7 @@ class Receiver:
 
     def _take_slowly(self, seq: int, text: memoryview) -> int:
         """What is not simply the next text: overlapping, ahead of a gap, filling one, or beyond the window."""
-        self.ack = ACK_NOW  # RFC 5681 §3.2-a, -b, RFC 2018 §4-c: every one of them is answered at once
+        self.ack = ACK_NOW  # RFC 5681 §3.2-a, -b, RFC 6582 §5-a, RFC 2018 §4-c, RFC 9293 §3.10.7.4 MAY-13: every one of them is answered at once
         stop = seq + len(text)
         if seq < self.rcv_nxt:
             self._note_duplicate(seq, min(stop, self.rcv_nxt))
@@ -267,7 +267,8 @@ class Receiver:
         """The application took `count` bytes. True where the peer should hear of the new room.
 
         A window update of its own is sent when the window has (nearly) closed and may open by what silly-window avoidance
-        asks for, and otherwise only once a quarter of the buffer has come free: the next ACK carries the rest.
+        asks for, and otherwise only once a quarter of the buffer has come free: the next ACK carries the rest. Until then it may stay
+        closed for as long as nobody reads (RFC 9293 §3.8.6.1 MAY-8).
         """
         self.queue.consume(count)
         self._memory.used -= count

@@ -71,7 +71,12 @@ class Recovery:
         sender = self.sender
         if not again:
             self._undo = Undo(sender.cc)
-        sender.cc.on_timeout(sender.snd_nxt - sender.snd_una, now, again=again)
+        flight = sender.snd_nxt - sender.snd_una
+        if self.phase == FAST:
+            flight = min(
+                flight, sender.cc.ssthresh
+            )  # FlightSize still counts what has arrived; RFC 5681 §4.3-a: from the lowered window
+        sender.cc.on_timeout(flight, now, again=again)
         sacked = self._lose(now)
         # RFC 5682 §3.1: not while an earlier recovery has not ended
         self._frto = Frto(sender.snd_nxt, sacked) if not again and self.phase == SIGNS else None
@@ -85,6 +90,10 @@ class Recovery:
 
     def resend(self) -> None:
         """All that is out is to be sent again, and it was not congestion."""
+        cc = self.sender.cc
+        if self.phase == FAST:
+            # RFC 5681 §3.2-i: what recovery lent ends with it; the reduction stays
+            cc.cwnd = min(cc.cwnd, cc.ssthresh)
         self.board.all_lost(self.sender.snd_una, self.sender.snd_nxt)
         self._undo = self._frto = None
         self._restart(RESEND)
@@ -128,8 +137,13 @@ class Recovery:
                 gap = None
         return self.cut(gap, mss)
 
-    def leftover(self, mss: int) -> Range | None:  # noqa: ARG002 - for those that have rules for it
+    def leftover(self, mss: int) -> Range | None:
         """What is to be sent again if there was no new data to send."""
+        if self._frto is not None and self._frto.is_stuck(self.sender.snd_nxt):
+            self._frto = (
+                None  # RFC 5682 §2.1-b: Nagle or the window holds the new text back; back to what is lost
+            )
+            return self.retransmission(mss)
         return None
 
     def on_sent(self, start: int, end: int, now: int, *, again: bool) -> None:
@@ -161,8 +175,8 @@ class Recovery:
     def _enter_fast(self, now: int) -> None:
         """Fast retransmit: a congestion event."""
         sender = self.sender
-        if self.phase != FAST:
-            self._undo = Undo(sender.cc)
+        # Once a window, as whoever could undo and lose a whole flight with each ACK would keep us busy.
+        self._undo = Undo(sender.cc) if sender.snd_una >= sender.undone_at else None
         # RFC 5681 §3.2-e: what limited transmit sent does not count as in flight here
         sender.cc.on_loss(min(self._signs_at, sender.snd_nxt) - sender.snd_una, now)
         self.phase = FAST
@@ -192,7 +206,7 @@ class Recovery:
         elif verdict is False or not (
             sender.has_unsent() and sender.snd_nxt < sender.snd_una + sender.snd_wnd
         ):
-            self._frto = None  # RFC 5682 §2.1 step 2b: with nothing new to send the test cannot be made
+            self._frto = None  # RFC 5682 §2.1-b: with nothing new to send the test cannot be made
 
     def _undo_all(self) -> None:
         """Nothing was lost."""
@@ -200,6 +214,7 @@ class Recovery:
         self._undo.restore(self.sender.cc)
         self.board.none_lost()
         self.sender.undone += 1
+        self.sender.undone_at = self.sender.snd_nxt
         self._first_due = False
         self._end()
 

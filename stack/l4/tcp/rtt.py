@@ -1,4 +1,4 @@
-"""Round-trip time and the retransmission time-out (RFC 6298), with the weights of RFC 7323 appendix G.
+"""Round-trip time and the retransmission time-out (RFC 6298; RFC 9293 §3.8.1 MUST-18), with the weights of RFC 7323 appendix G.
 
 Samples come from `flight.py`, which knows what was sent once only (Karn's algorithm, RFC 6298 §3-a), or from the peer's echo of
 our time stamp, which is unambiguous. RFC 6298's weights of 1/8 and 1/4 were made for one sample a round trip; where every ACK
@@ -10,6 +10,7 @@ from __future__ import annotations
 GRANULARITY_US = 1_000  # G: owners of the stack serve timers to about a millisecond (RFC 6298 §4-a asks for 100 ms or finer)
 SYN_TIMEOUT_RTO_US = 3_000_000
 MIN_RTT_WINDOW_US = 30_000_000
+SMALLEST_US = 0.001
 
 
 class RttEstimator:
@@ -43,14 +44,16 @@ class RttEstimator:
         """Take in one measurement. expected: how many come in one round trip (RFC 7323 §4.2-a)."""
         self._note_minimum(rtt_us, now)
         if not self.srtt_us:
-            self.srtt_us = max(1.0, float(rtt_us))  # RFC 6298 §2.2-a; zero means "no sample yet"
+            self.srtt_us = max(SMALLEST_US, float(rtt_us))  # RFC 6298 §2.2-a; zero means "no sample yet"
             self.rttvar_us = rtt_us / 2
         else:
             # RFC 6298 §2.3-a: RTTVAR first, with the old SRTT. §2.3-b: beta 1/4, alpha 1/8
             error = rtt_us - self.srtt_us
             self.rttvar_us += (abs(error) - self.rttvar_us) / (4 * expected)
-            self.srtt_us = max(1.0, self.srtt_us + error / (8 * expected))
-        self._set(self.srtt_us + max(GRANULARITY_US, 4 * self.rttvar_us))
+            self.srtt_us = max(SMALLEST_US, self.srtt_us + error / (8 * expected))
+        # RFC 6298 §2.4-a has a floor of one second under all of it. Ours is lower (`config.py` says why), and stands under the variance: where the
+        # round trip is long and steady, SRTT + G would be no time to wait.
+        self._set(self.srtt_us + max(GRANULARITY_US, self.min_rto_us, 4 * self.rttvar_us))
 
     def _note_minimum(self, rtt_us: int, now: int) -> None:
         """The minimum is that of this half of the window and the one before, so that an old one is forgotten in time."""

@@ -5,6 +5,7 @@ One ACK is taken in as one event: what arrived by it, what that shows to be lost
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from usernat.stack.l4.tcp.prr import Prr
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from usernat.stack.l4.tcp.recovery import Acknowledgement
     from usernat.stack.l4.tcp.sender import Sender
     from usernat.stack.rangeset import Range, RangeSet
+
+
+_start = attrgetter("start")
 
 
 class SackRecovery(Recovery):
@@ -48,10 +52,14 @@ class SackRecovery(Recovery):
         for start, stop in ack.blocks:
             arrived += board.sack(start, stop, sender.snd_una, sender.snd_nxt, sender.smss)
         octets += board.sacked.total  # DeliveredData of RFC 6937
+        if len(ack.blocks) > 1:
+            # The first block is the newest: what one ACK tells together came in no known order.
+            arrived.sort(key=_start)
         if ack.acked:
             self.dup_acks = 0
             self._signs_at = sender.snd_nxt
         elif octets:
+            # RFC 6675 §5-d, RFC 5681 §3.2-d: `room` lets new text out meanwhile, and cwnd stays
             self.dup_acks += 1  # RFC 6675 §2-a: new SACK information makes it one, whatever else it carries
         rack.delivered(arrived, now, ack.echo_us, sender.rtt.min_rtt_us)
         if ack.dsack is not None:
@@ -110,6 +118,10 @@ class SackRecovery(Recovery):
             board.mark_lost(piece.start, piece.end)
         if again and self.phase in {FAST, TIMEOUT}:
             self._lower_again(now)
+        elif lost and self.phase == RESEND:
+            self.phase = (
+                SIGNS  # it has left since all went again, and that is lost for no reason but congestion
+            )
         return bool(lost)
 
     def _go_on(self, acked: int, octets: int, now: int, *, safe: bool) -> None:
@@ -117,7 +129,7 @@ class SackRecovery(Recovery):
         sender = self.sender
         cc = sender.cc
         if self.phase == FAST and sender.snd_una >= self.point:
-            cc.cwnd = cc.ssthresh  # RFC 6675 §5-f: over; SACK marks above it stay. RFC 6937 §3
+            cc.cwnd = cc.ssthresh  # RFC 6675 §5-f: over; SACK marks above it stay. RFC 6937 §3-e
             self._end()
         elif self.phase in {TIMEOUT, RESEND} or (self.phase == SIGNS and acked):
             self._grow(acked, now)
@@ -141,7 +153,7 @@ class SackRecovery(Recovery):
         sender.cc.on_loss(sender.cc.ssthresh, now)
         sender.cc.cwnd = min(cwnd, sender.cc.cwnd)
         self._reduced_at = now
-        self._undo = None
+        self._undo = self._frto = None
         if self.phase == FAST:
             self._prr = Prr(self.board.pipe(sender.snd_una, sender.snd_nxt))
 
@@ -156,7 +168,7 @@ class SackRecovery(Recovery):
         una, nxt = sender.snd_una, sender.snd_nxt
         sacked = board.forget_sacks(una)
         rack.fack = una
-        sender.flight.keep_time()
+        sender.flight.rebuild_time()
         first_end = min(una + sender.smss, nxt)
         board.mark_lost(una, first_end)
         reo_wnd_us = rack.reo_wnd_us(sender.rtt, eager=False)
@@ -170,7 +182,9 @@ class SackRecovery(Recovery):
     def leftover(self, mss: int) -> Range | None:
         """RFC 6675 §4-e, §4-f, §4-g: rules 3 and 4 of NextSeg, when rules 1 and 2 found nothing."""
         sender, board = self.sender, self.board
-        if self.phase != FAST or board.lost or self.room() < mss:
+        if self.phase != FAST:
+            return super().leftover(mss)
+        if board.lost or self.room() < mss:
             return None
         gap = board.next_missing(sender.snd_una)
         if gap is not None:

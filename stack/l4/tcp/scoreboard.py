@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from usernat.stack.l4.tcp.flight import MAX_PIECES
 from usernat.stack.rangeset import RangeSet
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ class Scoreboard:
     # -- what is heard ------------------------------------------------------------------------------------------------
 
     def sack(self, start: int, stop: int, una: int, nxt: int, smss: int) -> list[Sent]:
-        """Take in one SACK block; returns the pieces that it newly says have arrived (RFC 6675 §5-a).
+        """Take in one SACK block; returns the pieces that it newly says have arrived (RFC 6675 §5-a, RFC 2018 §5-a).
 
         A block that does not lie in (una, nxt] is a D-SACK, stale or forged, and says nothing here. The number of ranges is
         bounded by that of segments in flight, which an honest receiver of full-sized segments cannot exceed.
         """
         if not una < start < stop <= nxt:
             return []
-        if len(self.sacked) > min(MAX_RANGES, 8 + (nxt - una) // smss):
+        if len(self.sacked) > min(MAX_RANGES, 8 + (nxt - una) // smss) or len(self._flight) > MAX_PIECES:
             return []
         delivered = []
         for low, high in list(self.sacked.gaps(start, stop)):
@@ -70,7 +71,7 @@ class Scoreboard:
     # -- what is believed ---------------------------------------------------------------------------------------------
 
     def is_lost(self, smss: int) -> int | None:
-        """RFC 6675 §4-a IsLost: true for what is not SACKed below the number returned; None: for nothing.
+        """RFC 6675 §4-a IsLost: true for what is not SACKed below the number returned; None: for nothing, as after a single SACK (RFC 2018 §5.1-a).
 
         An octet is lost where DupThresh separate runs, or more than (DupThresh - 1) * SMSS octets, are SACKed above it: what is SACKed
         above an octet is also SACKed above every lower one.
@@ -113,7 +114,7 @@ class Scoreboard:
         """It was all a mistake: what is marked lost is on the way."""
         self.lost.clear()
         if self._flight.by_time is not None:
-            self._flight.keep_time()
+            self._flight.rebuild_time()
 
     # -- what is sent -------------------------------------------------------------------------------------------------
 

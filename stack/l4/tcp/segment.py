@@ -86,7 +86,7 @@ def read_segment(packet: Packet) -> Segment | None:
     segment = Segment(
         packet, source_port, destination_port, seq, ack, flags, window, urgent, payload[header_length:]
     )
-    if header_length > HEADER_LENGTH:
+    if header_length > HEADER_LENGTH:  # RFC 9293 §3.1 MUST-5: options of any segment, not of SYNs alone
         if header_length == HEADER_LENGTH + TIMESTAMPS_LENGTH:
             prefix, tsval, tsecr = _timestamps(payload, HEADER_LENGTH)
             if prefix == TIMESTAMPS_PREFIX:

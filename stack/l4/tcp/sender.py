@@ -43,6 +43,7 @@ class Sender:
     recover: RFC 6582. cwnd_limited: it was cwnd that ended the last turn. keep_timer: the last ACK must not restart the timer.
     override: the time to wait for a better window is over. urgent: SND.UP, the octet after the urgent data.
     timeouts: of the retransmission timer since the last progress. undone: congestion events that turned out to be none.
+    undone_at: SND.NXT at the last of them.
     probe: the state of tail loss probes.
     """
 
@@ -73,6 +74,7 @@ class Sender:
         "snd_wnd",
         "timeouts",
         "undone",
+        "undone_at",
         "urgent",
     )
 
@@ -100,12 +102,13 @@ class Sender:
         self.recovery: Recovery | None = None
         self.probe = TailProbe()
         self._rack: Rack | None = None
-        self.recover = iss  # RFC 6582 §3.2-0
+        self.recover = iss  # RFC 6582 §3.2-0a
         self.cwnd_limited = False
         self.keep_timer = False
         self.override = False
         self.timeouts = 0
         self.undone = 0
+        self.undone_at = iss
 
     @property
     def stream_end(self) -> int:
@@ -144,15 +147,16 @@ class Sender:
             recovery = self.recovery = SackRecovery(self)  # RFC 2883 §5-a: a D-SACK alone is no sign of loss
         if recovery is not None:
             recovery.on_ack(Acknowledgement(acked, gone, blocks, dsack, echo_us), now)
+            mended = mended and recovery.phase == SIGNS
             if recovery.is_over:
                 self._forget_recovery()
         else:
             if dsack is not None:
                 self.rack_state().on_dsack(ack, self.snd_nxt)
-            if mended:  # RFC 8985 §7.4-a
-                self.cc.on_loss(self.snd_nxt - ack + acked, now)
-            elif acked and self.cwnd_limited:
+            if acked and self.cwnd_limited and not mended:
                 self.cc.on_ack(acked, now, self.rtt.srtt_us)
+        if mended:  # RFC 8985 §7.4-a
+            self.cc.on_loss(self.snd_nxt - ack + acked, now)
 
     def on_bare_ack(self) -> None:
         """An ACK that acknowledges nothing and carries neither text nor SACK blocks, on a connection with SACK."""
@@ -164,10 +168,10 @@ class Sender:
         self.snd_una = ack
         self.timeouts = 0
         self.probe.due = False
-        self._memory.used -= self.queue.release(ack)
+        self._memory.used -= self.queue.release(ack)  # RFC 2018 §8-b: and nothing before, whatever was SACKed
         gone = self.flight.acknowledged(ack)
         # RFC 7323 §4.1-b: this ACK moves SND.UNA, so its echo may be used
-        measured = round_trip(gone, now, echo_us)
+        measured = round_trip(gone, now, echo_us)  # RFC 6298 §3-b: by each ACK that can give one
         if measured is not None:
             # RFC 7323 appendix G: one ACK for two segments gives FlightSize / (2 * SMSS) samples a round trip
             self.rtt.sample(measured, now, min(max(1, in_flight // (2 * self.smss)), MAX_EXPECTED_SAMPLES))
@@ -182,7 +186,7 @@ class Sender:
         self.recovery.on_duplicate(now)
 
     def set_window(self, window: int, seq: int, ack: int) -> None:
-        """RFC 9293 §3.10.7.4-k: SND.WND, with what it was learnt from. `window` is scaled already."""
+        """RFC 9293 §3.10.7.4-k: SND.WND, with what it was learnt from. `window` is scaled already (§3.1 REC-1: to any size)."""
         reopened = window > 0 and not self.snd_wnd
         self.snd_wnd = window
         self.snd_wl1 = seq
@@ -206,12 +210,11 @@ class Sender:
         if self.recovery is not None:
             self.recovery.on_reordering_timeout(now)
 
-    def on_congestion(self, now: int) -> bool:
-        """The peer echoes a congestion mark: as a loss, but nothing is sent again (RFC 3168 §6.1.2). False: a loss has been answered."""
-        if self.recovery is not None and self.recovery.phase in {FAST, TIMEOUT}:
-            return False
-        self.cc.on_loss(self.snd_nxt - self.snd_una, now)
-        return True
+    def on_congestion(self, now: int) -> None:
+        """The peer echoes a congestion mark: as a loss, but nothing is sent again, and none where a loss is answered (RFC 3168 §6.1.2-a, -b)."""
+        if self.recovery is None or self.recovery.phase not in {FAST, TIMEOUT}:
+            self.cc.on_mark(self.snd_nxt - self.snd_una, now)
+        self.cc.lowered = True
 
     def resend(self) -> None:
         """Send again all that is out, without taking it for congestion."""
@@ -225,7 +228,7 @@ class Sender:
 
     def _forget_recovery(self) -> None:
         self.recovery = None
-        self.flight.by_time = None
+        self.flight.let_time_go()
 
     def rack_state(self) -> Rack:
         """What RACK knows of the path, which outlives a recovery."""
@@ -255,6 +258,7 @@ class Sender:
         again = self.recovery.retransmission(mss)
         if again is not None:
             return again
+        # RFC 5681 §3.2-h, RFC 6675 §4-d, rule 2 of NextSeg: new text, as far as windows allow
         return self._new_data(self.recovery.room(), mss, largest) or self.recovery.leftover(mss)
 
     def segment_end(self, start: int, stop: int, mss: int) -> int:
@@ -266,6 +270,7 @@ class Sender:
         """New text, and the FIN, as far as everything allows. `room`: what congestion control leaves."""
         start = self.snd_nxt
         available = self.queue.end - start
+        # RFC 9293 §3.8.6 MUST-34, SHLD-15: negative where the peer has taken back what it had offered, and then nothing new leaves
         window = self.snd_una + self.snd_wnd - start
         if available <= 0:
             # A FIN alone: it needs the peer's window but no congestion window.
@@ -291,11 +296,11 @@ class Sender:
         fresh = self._new_data(mss, mss, mss)
         if fresh is not None:
             return fresh
-        start = max(self.snd_una, self.snd_nxt - mss)
+        start = max(self.snd_una, min(self.snd_nxt, self.queue.end) - mss)
         end = min(self.snd_nxt, self.snd_una + self.snd_wnd)
         if start < end:
             return (start, end)
-        self.probe.due = False
+        self.probe.skip()
         return None
 
     def _whole_segments(self, size: int, available: int, mss: int) -> int:

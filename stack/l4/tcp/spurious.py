@@ -72,8 +72,12 @@ class Frto:
         self.testing = False  # step 3: new text has been let out instead of old
 
     def new_data(self, nxt: int, smss: int) -> int:
-        """Octets of new text that may leave now: none before step 2b."""
+        """RFC 5682 §2.1-b: octets of new text that may leave now."""
         return self.point + FRTO_NEW_SEGMENTS * smss - nxt if self.testing else 0
+
+    def is_stuck(self, nxt: int) -> bool:
+        """Whether the new text that was to make the test has not left; to be asked when nothing new can leave."""
+        return self.testing and nxt == self.point
 
     def on_ack(self, una: int, arrived: list[Sent], *, moved: bool, beyond: bool) -> bool | None:
         """An acknowledgement came. True: the time-out was spurious; False: it was not, or nobody can tell; None: go on.
@@ -82,10 +86,10 @@ class Frto:
         """
         if not self.testing:
             if not moved or una >= self.point:
-                return False  # step 2a; 2b: an ACK for all of it may be due to the retransmission
+                return False  # RFC 5682 §2.1-a: an ACK for all of it may be due to the retransmission
             self.testing = True
             return None
-        # step 3a, 3b: something that left before the time-out, and not again, has arrived
+        # RFC 5682 §2.1-c, §3.1-a, -b: something that left before the time-out, and not again, has arrived
         return not beyond and any(
             not piece.retransmitted
             and piece.end <= self.point

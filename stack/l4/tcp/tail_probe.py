@@ -45,8 +45,14 @@ class TailProbe:
         self.is_retrans = False
         self.due = False
 
+    def skip(self) -> None:
+        """RFC 8985 §7.3-b, §7.3-e: nothing can leave, for the window has shrunk; the time-out is next, not another attempt."""
+        self.due = False
+        self.sampled = False
+
     def sent(self, nxt: int, *, again: bool) -> None:
         """The probe has left."""
+        # RFC 8985 §7.3-d: `Sender.sent` has noted when, as for any segment
         self.due = False
         self.sampled = False
         self.end_seq = nxt

@@ -87,10 +87,11 @@ def arm(c: Connection, now: int) -> None:
         timers.persist = NEVER
         timers.probes = 0
         if timers.retransmit == NEVER:
-            timers.retransmit = now + snd.rtt.rto_us  # RFC 6298 §5.1-a, §5.3-a, §5.6-a
+            timers.retransmit = now + snd.rtt.rto_us  # RFC 6298 §5.1-a, §5.3-a, §5.6-a, §5-a
         if c.state >= ESTABLISHED:
             _arm_early(c, now)
     elif outstanding or (snd.has_unsent() and c.state >= ESTABLISHED):
+        # RFC 9293 §3.8.6 MUST-35: a window that shrank to nothing under what is out is probed like any other
         timers.retransmit = timers.probe = timers.reorder = NEVER
         if timers.persist == NEVER and not c.probe_due:
             timers.persist = now + _persist_interval(c)
@@ -196,11 +197,11 @@ def _retransmit(c: Connection, now: int) -> None:
         c.syn_due = True
         snd.rtt.back_off()
         snd.timeouts += 1
-        return
-    snd.on_timeout(now)
-    black_hole.on_timeout(c, now)
+    else:
+        snd.on_timeout(now)
+        black_hole.on_timeout(c, now)
     if snd.timeouts == R1:
-        c.report_trouble()
+        c.report_trouble(now)  # RFC 9293 §3.8.3 MUST-22: of a SYN as of text
 
 
 def start_linger(c: Connection, now: int) -> None:

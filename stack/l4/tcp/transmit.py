@@ -3,7 +3,7 @@
     a SYN that is due  ->  a zero-window probe  ->  text, FIN and retransmissions  ->  an ACK, if nothing took it along
 
 Called once per batch, after everything that arrived has been taken in and the application has had its say, so that one ACK answers
-the batch (RFC 9293 §3.10.7.4 MUST-58, MUST-59) and rides on data where there is any.
+the batch (RFC 9293 §3.10.7.4 MUST-58, MUST-59; RFC 5681 §4.2-b) and rides on data where there is any.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _send_text(c: Connection, now: int, budget: int) -> int:
         sack = sack_option(c)
         room = mss - len(sack)
         # a device would put the same urgent pointer or CWR, and no SACK option, on all segments that it cuts
-        alone = sack or snd.urgent > snd.snd_nxt or (c.ecn is not None and c.ecn.cwr_due)
+        alone = sack or snd.urgent > snd.snd_nxt or (c.ecn is not None and snd.cc.lowered)
         planned = snd.next_range(room, room if alone else largest)
         if planned is None:
             return emitted
@@ -103,11 +103,11 @@ def _send_range(c: Connection, start: int, end: int, now: int, mss: int, sack: b
         flags |= PSH * (length > 0)  # RFC 9293 §3.9.1.2 MUST-61, SHLD-27: on the last octet that there is
     again = start < snd.snd_nxt
     ect = False
-    if c.ecn is not None and length > 0 and not again:
+    if c.ecn is not None and length > 0 and not again and snd.snd_wnd:  # RFC 3168 §6.1.5-a, §6.1.6-a
         ect = True
-        if c.ecn.cwr_due:
-            flags |= CWR  # RFC 3168 §6.1.2: with new text
-            c.ecn.cwr_due = False
+        if snd.cc.lowered:
+            flags |= CWR  # RFC 3168 §6.1.2-c: with the first new text after cwnd was lowered, for whatever reason
+            snd.cc.lowered = False
     emit(
         c,
         start,

@@ -95,13 +95,15 @@ class Peer:
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def sends(self, flags: str = "A", *, at: int | None = None, flush: bool = True, **fields: Any) -> None:
+    def sends(
+        self, flags: str = "A", *, at: int | None = None, flush: bool = True, tos: int = 0, **fields: Any
+    ) -> None:
         """A segment arrives, by itself a batch unless flush is off."""
         if at is not None:
             self.wait(at)
         data = fields.get("data", b"")
         seq = fields.get("seq", self.seq)
-        self.raw(self.segment(flags, **fields))
+        self.raw(self.segment(flags, **fields), tos=tos)
         self.seq = max(self.seq, seq + len(data) + ("S" in flags) + ("F" in flags))
         if flush:
             self.flush()
@@ -198,7 +200,7 @@ class Peer:
             self.flush()
         assert self.sent, f"nothing left, a segment {flags} {fields} was expected"
         seg = self.sent.popleft()
-        expected = "".join(letter for letter in "FSRPAU" if letter in flags)
+        expected = "".join(letter for letter in FLAGS if letter in flags)
         assert seg.flags.replace("P", "") == expected.replace("P", "") or seg.flags == expected, seg
         if "P" in flags:
             assert "P" in seg.flags, seg
@@ -255,6 +257,7 @@ class Peer:
             options,
             tcp[20:header],
             frame.gso_size,
+            ip.tos,
         )
 
     # -- openings -----------------------------------------------------------------------------------------------------

@@ -9,14 +9,14 @@ MS = 1_000
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 MASK = 0xFFFFFFFF
-FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
+FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32, "E": 64, "W": 128}  # E: ECE, W: CWR
 
 SACK_PERMITTED = b"\x01\x01\x04\x02"
 
 
 @dataclass
 class Seg:
-    """A segment taken apart. seq and ack relative; flags as letters in the order FSRPAU; options by kind."""
+    """A segment taken apart. seq and ack relative; flags as letters in the order FSRPAUEW; options by kind."""
 
     at: int
     flags: str
@@ -28,6 +28,7 @@ class Seg:
     options: dict[int, bytes] = field(default_factory=dict)
     option_bytes: bytes = b""
     gso_size: int = 0
+    tos: int = 0
 
     @property
     def tsval(self) -> int:

@@ -22,6 +22,7 @@ from usernat.stack.l4.tcp.state import State, TcpError
 TIME_WAIT_US = MINUTE
 
 
+@pytest.mark.rfc("9293", "MUST-13", "3.10.7.4-l", "3.10.8-c")
 def test_we_close_first() -> None:
     """RFC 9293 3.10.7.4-l, MUST-13, 3.10.8-c."""
     peer = in_fin_wait_1()
@@ -48,6 +49,7 @@ def test_fin_and_its_ack_in_one_segment() -> None:
     peer.assert_state(State.TIME_WAIT)
 
 
+@pytest.mark.rfc("9293", "3.10.7.4-l", "3.10.7.4-o")
 def test_they_close_first() -> None:
     """RFC 9293 3.10.7.4-o, -l: LAST-ACK to CLOSED."""
     peer = in_close_wait()
@@ -63,6 +65,7 @@ def test_they_close_first() -> None:
     peer.assert_nothing_held()
 
 
+@pytest.mark.rfc("9293", "3.10.7.4-l")
 def test_simultaneous_close() -> None:
     """RFC 9293 §3.6 figure 13, 3.10.7.4-l."""
     peer = in_closing()
@@ -111,6 +114,7 @@ def test_fin_alone_carries_no_push() -> None:
     assert peer.expects("FA").flags == "FA"
 
 
+@pytest.mark.rfc("9293", "3.10.7.4-m")
 def test_time_wait_answers_a_repeated_fin_and_waits_again() -> None:
     """RFC 9293 3.10.7.4-m."""
     peer = in_time_wait()
@@ -122,6 +126,7 @@ def test_time_wait_answers_a_repeated_fin_and_waits_again() -> None:
     peer.assert_nothing_held()
 
 
+@pytest.mark.rfc("5961", "3.2-f")
 def test_time_wait_ends_with_an_exact_reset_only() -> None:
     """RFC 5961 3.2-f."""
     peer = in_time_wait()
@@ -140,6 +145,7 @@ def test_unread_bytes_survive_the_end() -> None:
     assert peer.conn.at_eof
 
 
+@pytest.mark.rfc("9293", "SHLD-3", "MAY-1")
 def test_close_with_unread_bytes_resets() -> None:
     """RFC 9293 SHLD-3."""
     peer = in_established()
@@ -149,6 +155,7 @@ def test_close_with_unread_bytes_resets() -> None:
     peer.assert_nothing_held()
 
 
+@pytest.mark.rfc("9293", "SHLD-3", "MAY-1")
 def test_bytes_after_close_reset() -> None:
     """RFC 9293 SHLD-3."""
     peer = in_established()
@@ -216,6 +223,8 @@ def test_abort_in_every_state(name: str) -> None:
         peer.assert_nothing_held()
 
 
+@pytest.mark.rfc("9293", "MUST-12", "SHLD-2")
+@pytest.mark.rfc("5961", "3.2-c")
 @pytest.mark.parametrize("name", STATES)
 def test_reset_by_the_peer_in_every_state(name: str) -> None:
     """RFC 5961 3.2-c, RFC 9293 MUST-12: told apart from a normal end."""
@@ -231,6 +240,7 @@ def test_reset_by_the_peer_in_every_state(name: str) -> None:
     peer.assert_nothing_held()
 
 
+@pytest.mark.rfc("9293", "3.10.7.4-h")
 @pytest.mark.parametrize("name", SYNCHRONIZED)
 def test_segments_without_ack_are_dropped(name: str) -> None:
     """RFC 9293 3.10.7.4-h."""
@@ -243,6 +253,7 @@ def test_segments_without_ack_are_dropped(name: str) -> None:
     peer.assert_state(state)
 
 
+@pytest.mark.rfc("9293", "3.10.7.4-n")
 @pytest.mark.parametrize("make", [in_close_wait, in_closing, in_last_ack])
 def test_text_after_fin_is_ignored(make: object) -> None:
     """RFC 9293 3.10.7.4-n."""
@@ -252,6 +263,7 @@ def test_text_after_fin_is_ignored(make: object) -> None:
     assert peer.count("text_after_fin") == 1
 
 
+@pytest.mark.rfc("9293", "3.10.7.4-o")
 def test_fin_before_its_text_is_held() -> None:
     """RFC 9293 3.10.7.4-o."""
     peer = in_established()

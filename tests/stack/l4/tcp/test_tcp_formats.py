@@ -23,6 +23,7 @@ WORD = st.integers(0, MASK)
 SECOND = 1_000_000
 
 
+@pytest.mark.rfc("9293", "3.4-a")
 class TestSequenceNumbers:
     """RFC 9293 3.4-a."""
 
@@ -76,12 +77,14 @@ class TestHeader:
 
 
 class TestOptions:
+    @pytest.mark.rfc("9293", "MUST-7")
     @given(st.binary(max_size=40))
     def test_any_bytes(self, area: bytes) -> None:
         """RFC 9293 MUST-7: it ends, and never raises."""
         options = read_options(area)
         assert len(options.sack) <= 4
 
+    @pytest.mark.rfc("9293", "MUST-64")
     @given(
         st.integers(0, 65535),
         st.none() | st.integers(0, 14),
@@ -101,6 +104,7 @@ class TestOptions:
         assert options.timestamps == stamps
         assert not options.malformed
 
+    @pytest.mark.rfc("2018", "3-a")
     @given(st.lists(st.tuples(WORD, WORD), min_size=1, max_size=4))
     def test_sack_is_read_back(self, blocks: list[tuple[int, int]]) -> None:
         """RFC 2018 3-a."""
@@ -108,12 +112,14 @@ class TestOptions:
         assert len(area) == 4 + 8 * len(blocks)
         assert read_options(area).sack == blocks
 
+    @pytest.mark.rfc("2018", "3-a")
     def test_how_many_blocks_fit(self) -> None:
         """RFC 2018 3-a: four, three beside time stamps."""
         assert sack_blocks_that_fit(40) == 4
         assert sack_blocks_that_fit(28) == 3
         assert sack_blocks_that_fit(3) == 0
 
+    @pytest.mark.rfc("9293", "MUST-7")
     @pytest.mark.parametrize(
         "area", [b"\x02\x00", b"\x02\x01", b"\x02", b"\x08\xff", b"\xfe\x00\x02\x04\x05\xb4"]
     )
@@ -138,6 +144,7 @@ class TestTimestamps:
         stamps = Timestamps(0, 0, 0, 0)
         assert stamps.rtt_us(5000, 1_000_000) is None
 
+    @pytest.mark.rfc("7323", "4.3-a", "5.3-b")
     @given(WORD, st.integers(1, HALF - 1))
     def test_old_and_new(self, recent: int, step: int) -> None:
         """RFC 7323 5.3-a, 5.3-b, 4.3-a."""
@@ -151,6 +158,7 @@ class TestTimestamps:
         stamps.take((recent + step) & MASK, 100, 1)
         assert stamps.recent == (recent + step) & MASK
 
+    @pytest.mark.rfc("7323", "5.5-a")
     def test_stale_counts_from_when_it_was_taken(self) -> None:
         """RFC 7323 5.5-a."""
         taken = 40 * 24 * 3600 * 1_000_000
@@ -166,6 +174,8 @@ class TestTimestamps:
 class TestIsn:
     KEY = (GUEST, 40000, GATEWAY, 80)
 
+    @pytest.mark.rfc("9293", "MUST-8")
+    @pytest.mark.rfc("6528", "3-c", "3-e")
     def test_clock(self) -> None:
         """RFC 9293 MUST-8, RFC 6528 3-c, 3-e: 4 µs a tick, the same tuple goes up."""
         isn = IsnGenerator(Random(1))
@@ -174,6 +184,9 @@ class TestIsn:
             delta = (isn.initial_sequence(*self.KEY, seconds * SECOND) - first) & MASK
             assert delta == 250_000 * seconds & MASK
 
+    @pytest.mark.rfc("9293", "MUST-9", "SHLD-1")
+    @pytest.mark.rfc("6528", "3-a", "3-b")
+    @pytest.mark.rfc("7323", "7.1-a")
     def test_c59_neighbours_and_instances_are_unlike(self) -> None:
         """RFC 9293 MUST-9, SHLD-1, RFC 6528 3-b, 3-d: 10,000 tuples, two instances alike."""
         one, other = IsnGenerator(Random(1)), IsnGenerator(Random(2))
@@ -189,6 +202,8 @@ class TestIsn:
         assert len(offsets) == 1000
         assert "secret" not in repr(one).lower()
 
+    @pytest.mark.rfc("9293", "MAY-2")
+    @pytest.mark.rfc("6528", "3-e")
     @given(WORD, st.integers(0, 1 << 45))
     def test_above_the_last_life(self, after: int, now: int) -> None:
         """RFC 9293 MAY-2: also where that life sent faster than the clock ticks."""

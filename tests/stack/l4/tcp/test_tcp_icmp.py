@@ -11,6 +11,7 @@ from tests.stack.packets import GUEST
 from usernat.stack.l4.tcp.state import State, TcpError
 
 
+@pytest.mark.rfc("9293", "MUST-54")
 @pytest.mark.parametrize(
     ("code", "error"), [(2, TcpError.UNREACHABLE), (3, TcpError.REFUSED), (13, TcpError.UNREACHABLE)]
 )
@@ -22,6 +23,7 @@ def test_hard_icmp_errors_end_what_is_being_opened(code: int, error: TcpError) -
     peer.assert_nothing_held()
 
 
+@pytest.mark.rfc("9293", "MUST-47", "MUST-56", "SHLD-25")
 @pytest.mark.parametrize(
     ("type_", "code"), [(3, 0), (3, 1), (3, 2), (3, 3), (3, 5), (3, 13), (11, 0), (12, 0)]
 )
@@ -37,6 +39,7 @@ def test_icmp_errors_are_soft_once_it_stands(type_: int, code: int) -> None:
     assert peer.ready() == [peer.conn]
 
 
+@pytest.mark.rfc("1191", "6.2-a")
 @pytest.mark.parametrize("seq", [0, 2, 1000, -1])
 def test_icmp_errors_must_quote_what_is_in_flight(seq: int) -> None:
     """RFC 5927 4.1, RFC 1191 6.2-a."""
@@ -50,6 +53,7 @@ def test_icmp_errors_must_quote_what_is_in_flight(seq: int) -> None:
     assert peer.conn.snd.smss == 536
 
 
+@pytest.mark.rfc("9293", "MUST-54")
 def test_icmp_errors_about_nobody() -> None:
     peer = in_established()
     peer.port = 4242
@@ -57,6 +61,7 @@ def test_icmp_errors_about_nobody() -> None:
     assert peer.count("icmp_unknown") == 1
 
 
+@pytest.mark.rfc("9293", "MUST-55")
 def test_source_quench_is_ignored() -> None:
     """RFC 9293 MUST-55."""
     peer = in_established()
@@ -68,6 +73,7 @@ def test_source_quench_is_ignored() -> None:
     assert peer.conn.soft_error is None
 
 
+@pytest.mark.rfc("1191", "3-a", "6.4-a")
 def test_path_mtu() -> None:
     """RFC 1191 3-a, 6.4-a: smaller pieces at once, and no congestion."""
     peer = Peer().connected(options=mss(1460))

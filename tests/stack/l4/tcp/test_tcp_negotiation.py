@@ -13,6 +13,7 @@ from usernat.stack.l4.tcp.connection import Connection
 from usernat.stack.l4.tcp.state import State
 
 
+@pytest.mark.rfc("9293", "MUST-14", "SHLD-5")
 def test_c12_everything_is_negotiated() -> None:
     """A Linux guest's SYN: MSS, window scale, SACK and time stamps in the answer, MSS from the MTU. RFC 9293 MUST-14, SHLD-5."""
     peer = Peer().listens()
@@ -24,6 +25,7 @@ def test_c12_everything_is_negotiated() -> None:
     assert answer.tsecr == 1000
 
 
+@pytest.mark.rfc("9293", "MUST-67", "SHLD-6", "MAY-3")
 @pytest.mark.parametrize("mtu", [68, 576, 1500, 9000, 65520])
 def test_advertised_mss_follows_the_mtu(mtu: int) -> None:
     """RFC 9293 MUST-67, SHLD-6, RFC 6691."""
@@ -31,6 +33,7 @@ def test_advertised_mss_follows_the_mtu(mtu: int) -> None:
     assert peer.syn.options[2] == struct.pack(">H", mtu - 40)
 
 
+@pytest.mark.rfc("7323", "2.2-a", "3.2-a")
 @pytest.mark.parametrize(
     ("offered", "answered"),
     [
@@ -48,12 +51,14 @@ def test_only_what_was_offered_is_answered(offered: bytes, answered: set[int]) -
     assert set(peer.expects("SA").options) == answered
 
 
+@pytest.mark.rfc("7323", "3.2-g")
 def test_active_open_offers_everything() -> None:
     peer = Peer().is_called()
     assert set(peer.syn.options) == {2, 3, 4, 8}
     assert peer.syn.tsecr == 0, "RFC 7323 3.2-g: nothing to echo yet"
 
 
+@pytest.mark.rfc("9293", "MUST-14", "MUST-15", "MUST-16")
 @pytest.mark.parametrize(
     ("options", "largest"),
     [
@@ -73,16 +78,19 @@ def test_effective_mss(options: bytes, largest: int) -> None:
     assert {len(seg.data) for seg in segments} == {largest}
 
 
+@pytest.mark.rfc("9293", "MUST-4", "MUST-6", "MUST-64", "MUST-68")
 def test_options_at_any_alignment_and_order() -> None:
     """RFC 9293 MUST-4, MUST-6, MUST-64, MUST-68: unknown options are skipped by their length."""
     peer = Peer().listens()
     odd = b"\xfd\x06abcd" + b"\x01" + stamps(9)[2:] + scale(2)[1:] + SACK_PERMITTED[2:] + mss(777) + b"\x00"
-    peer.sends("S", options=odd)
+    peer.sends("S", options=odd + b"\xfe\xff\xff")  # nothing behind the end of the list is read
     answer = peer.expects("SA")
+    assert next(iter(peer.layer.half_open.values())).peer_mss == 777  # type: ignore[union-attr] # a connection
     assert set(answer.options) == {2, 3, 4, 8}
     assert peer.count("malformed_options") == 0
 
 
+@pytest.mark.rfc("9293", "MUST-7")
 @pytest.mark.parametrize("length", [0, 1, 255])
 def test_c17_option_lengths_that_lie(length: int) -> None:
     """RFC 9293 MUST-7: what stands before the bad length counts, the rest is passed over."""
@@ -119,6 +127,7 @@ def test_data_offset_past_the_segment() -> None:
     assert peer.count("bad_data_offset") == 4
 
 
+@pytest.mark.rfc("7323", "2.2-c", "2.3-b")
 def test_syn_window_is_not_scaled() -> None:
     """RFC 7323 2.2-c, 2.3-b."""
     peer = Peer().connected(options=mss(1460) + scale(7), window=2000)
@@ -127,14 +136,19 @@ def test_syn_window_is_not_scaled() -> None:
     assert peer.conn.snd.snd_wnd == 3 << 7
 
 
+@pytest.mark.rfc("7323", "2.3-a")
+@pytest.mark.rfc("9293", "REC-1")
 def test_scale_above_fourteen_means_fourteen() -> None:
     """RFC 7323 2.3-a."""
     peer = Peer().connected(options=scale(200))
     assert peer.conn.snd.scale == 14
     peer.sends("A", window=65535)
     assert peer.conn.snd.snd_wnd == 65535 << 14, "REC-1"
+    assert peer.count("malformed_options") == 1, "and is noted"
+    assert Peer().calls(options=scale(14)).count("malformed_options") == 0
 
 
+@pytest.mark.rfc("7323", "2.2-b")
 def test_scale_on_another_segment_is_ignored() -> None:
     """RFC 7323 2.2-b."""
     peer = in_established()
@@ -142,6 +156,7 @@ def test_scale_on_another_segment_is_ignored() -> None:
     assert peer.conn.snd.snd_wnd == 100
 
 
+@pytest.mark.rfc("7323", "2.3-b")
 def test_our_window_is_scaled() -> None:
     peer = Peer(receive_buffer=1 << 20, initial_receive_window=1 << 20).connected(options=LINUX_SYN)
     peer.sends("A", data=b"x" * 1000)
@@ -158,6 +173,7 @@ def test_without_scale_no_window_is_above_65535() -> None:
     assert peer.expects("A", ack=2001).window == 65535
 
 
+@pytest.mark.rfc("7323", "3.2-b", "3.2-c", "3.2-g", "4.1-a", "5.4-a")
 def test_timestamps_on_every_segment_and_echoed() -> None:
     """RFC 7323 3.2-b, 3.2-c, 4.1-a."""
     peer = Peer().connected(options=LINUX_SYN)
@@ -176,6 +192,7 @@ def test_timestamps_on_every_segment_and_echoed() -> None:
     assert peer.expects("RA").tsecr == 2000
 
 
+@pytest.mark.rfc("7323", "3.2-f")
 def test_timestamps_that_were_not_negotiated_are_ignored() -> None:
     """RFC 7323 3.2-f."""
     peer = in_established()
@@ -184,6 +201,7 @@ def test_timestamps_that_were_not_negotiated_are_ignored() -> None:
     assert peer.conn.recv(9) == b"xy"
 
 
+@pytest.mark.rfc("7323", "3.2-d", "3.2-e")
 def test_missing_timestamps_are_dropped_silently() -> None:
     """RFC 7323 3.2-d, 3.2-e; a RST needs none."""
     peer = Peer().connected(options=LINUX_SYN)
@@ -195,6 +213,7 @@ def test_missing_timestamps_are_dropped_silently() -> None:
     peer.assert_state(State.CLOSED)
 
 
+@pytest.mark.rfc("7323", "5.3-a")
 def test_paws() -> None:
     """RFC 7323 5.3-a, 5.2-a: an older time stamp is answered with an ACK and dropped."""
     peer = Peer().connected(options=LINUX_SYN)
@@ -216,6 +235,7 @@ def test_a_timestamp_of_zero_is_one() -> None:
     assert peer.conn.snd.snd_una == peer.conn.snd.iss + 2
 
 
+@pytest.mark.rfc("7323", "5.3-b")
 def test_paws_wraps() -> None:
     """RFC 7323 5.3-b: comparison modulo 2**32."""
     peer = Peer().connected(options=mss(1460) + stamps(0xFFFFFFF0))
@@ -226,6 +246,7 @@ def test_paws_wraps() -> None:
     assert peer.conn.readable == 0
 
 
+@pytest.mark.rfc("7323", "5.5-a")
 def test_paws_forgets_after_24_days() -> None:
     """RFC 7323 5.5-a."""
     peer = Peer().connected(options=LINUX_SYN)
@@ -235,6 +256,7 @@ def test_paws_forgets_after_24_days() -> None:
     assert peer.conn.timestamps.recent == 1
 
 
+@pytest.mark.rfc("7323", "4.3-a")
 def test_ts_recent_moves_only_with_the_left_edge() -> None:
     """RFC 7323 4.3-a."""
     peer = Peer().connected(options=LINUX_SYN)
@@ -244,6 +266,7 @@ def test_ts_recent_moves_only_with_the_left_edge() -> None:
     assert peer.expects("A", ack=105).tsecr == 2500
 
 
+@pytest.mark.rfc("9293", "MUST-62")
 def test_urgent_sent() -> None:
     """RFC 9293 MUST-62: SEG.UP is the octet after the urgent data."""
     peer = in_established()
@@ -256,6 +279,7 @@ def test_urgent_sent() -> None:
     peer.expects("PA", urgent=0)
 
 
+@pytest.mark.rfc("9293", "MUST-30", "MUST-31", "MUST-32", "MUST-33")
 @pytest.mark.parametrize("pointer", [0, 1, 5, 1000, 65535])
 def test_c18_urgent_is_in_band(pointer: int) -> None:
     """RFC 6093, RFC 9293 MUST-30 to MUST-33: pointer 0, in the data, beyond it, huge."""
@@ -268,6 +292,20 @@ def test_c18_urgent_is_in_band(pointer: int) -> None:
     peer.sends("UA", data=b"more", urgent=1)
     assert peer.conn.recv(100) == b"more"
     assert peer.conn.urgent_remaining == max(0, pointer - 9), "the pointer never moves back"
+    peer.ready()
+    peer.sends("UA", urgent=65535)
+    assert peer.ready() == [peer.conn], "it has moved on, though nothing can be read"
+    peer.sends("UA", urgent=65535)
+    assert peer.ready() == [], "that is no news"
+
+
+@pytest.mark.rfc("9293", "MUST-30", "MUST-31")
+def test_urgent_on_the_answer_to_our_syn() -> None:
+    """RFC 9293 §3.10.7.3, fifth step: on with the sixth check of §3.10.7.4."""
+    peer = Peer().is_called()
+    peer.sends("SUA", urgent=700)
+    peer.expects("A", ack=1)
+    assert peer.conn.urgent_remaining == 700
 
 
 def test_c18_urgent_during_connect() -> None:
@@ -281,6 +319,7 @@ def test_c18_urgent_during_connect() -> None:
     assert conn.readable == 0  # type: ignore[union-attr] # a connection
 
 
+@pytest.mark.rfc("9293", "MUST-48", "MUST-49", "SHLD-21", "SHLD-22")
 def test_tos_and_ttl() -> None:
     """RFC 9293 MUST-48, MUST-49, SHLD-21, SHLD-22."""
     peer = in_established()

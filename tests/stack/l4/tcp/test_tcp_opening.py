@@ -24,6 +24,7 @@ def test_each_fixture_is_in_its_state(name: str) -> None:
     assert STATES[name]().conn.state.name == name
 
 
+@pytest.mark.rfc("9293", "3.10.7.2-c", "3.10.7.4-i")
 def test_passive_open() -> None:
     """RFC 9293 3.10.7.2-c, 3.10.7.4-i."""
     peer = Peer().listens()
@@ -39,6 +40,7 @@ def test_passive_open() -> None:
     peer.silence(until=10 * MINUTE)
 
 
+@pytest.mark.rfc("9293", "3.10.7.3-c")
 def test_active_open() -> None:
     """RFC 9293 3.10.7.3-c."""
     peer = in_syn_sent()
@@ -49,6 +51,7 @@ def test_active_open() -> None:
     assert peer.ready() == [peer.conn]
 
 
+@pytest.mark.rfc("9293", "MUST-10", "3.10.7.3-c")
 def test_simultaneous_open() -> None:
     """RFC 9293 MUST-10, figure 8: SYNs cross."""
     peer = in_syn_sent()
@@ -61,6 +64,7 @@ def test_simultaneous_open() -> None:
     assert peer.conn.recv(10) == b"x"
 
 
+@pytest.mark.rfc("9293", "MUST-10")
 def test_simultaneous_open_ends_by_a_plain_ack_too() -> None:
     """RFC 9293 MUST-10."""
     peer = in_syn_sent()
@@ -70,6 +74,7 @@ def test_simultaneous_open_ends_by_a_plain_ack_too() -> None:
     peer.assert_state(State.ESTABLISHED)
 
 
+@pytest.mark.rfc("7323", "2.2-c")
 def test_simultaneous_open_takes_no_scaled_window_from_a_syn() -> None:
     """RFC 7323 2.2-c: SYN,ACKs included."""
     peer = Peer().is_called()
@@ -82,6 +87,7 @@ def test_simultaneous_open_takes_no_scaled_window_from_a_syn() -> None:
     assert peer.conn.snd.snd_wnd == 1000 << 7
 
 
+@pytest.mark.rfc("9293", "MUST-11", "3.10.7.4-e")
 def test_syn_received_reached_actively_remembers_it() -> None:
     """RFC 9293 MUST-11, 3.10.7.4-e: RST then means refused."""
     peer = in_syn_sent()
@@ -92,6 +98,7 @@ def test_syn_received_reached_actively_remembers_it() -> None:
     peer.assert_nothing_held()
 
 
+@pytest.mark.rfc("9293", "MUST-11", "3.10.7.4-e")
 def test_syn_received_reached_passively_goes_back_to_listen() -> None:
     """RFC 9293 MUST-11, 3.10.7.4-e."""
     peer = in_syn_received()
@@ -105,6 +112,7 @@ def test_syn_received_reached_passively_goes_back_to_listen() -> None:
     peer.expects("SA")
 
 
+@pytest.mark.rfc("9293", "3.10.7.3-a")
 @pytest.mark.parametrize("ack", [0, 2, -1, 100_000])
 def test_syn_sent_bad_ack_draws_a_reset(ack: int) -> None:
     """RFC 9293 3.10.7.3-a."""
@@ -117,6 +125,8 @@ def test_syn_sent_bad_ack_draws_a_reset(ack: int) -> None:
     peer.assert_state(State.SYN_SENT)
 
 
+@pytest.mark.rfc("9293", "3.10.7.3-b")
+@pytest.mark.rfc("5961", "3.2-e")
 def test_syn_sent_reset_needs_an_ack() -> None:
     """RFC 9293 3.10.7.3-b, RFC 5961 3.2-e."""
     peer = in_syn_sent()
@@ -129,6 +139,7 @@ def test_syn_sent_reset_needs_an_ack() -> None:
     peer.assert_nothing_held()
 
 
+@pytest.mark.rfc("9293", "3.10.7.3-d", "3.10.7.4-p")
 def test_syn_sent_ignores_the_rest() -> None:
     """RFC 9293 3.10.7.3-d, 3.10.7.4-p."""
     peer = in_syn_sent()
@@ -149,6 +160,7 @@ def test_syn_ack_with_text_and_fin() -> None:
     assert peer.conn.at_eof
 
 
+@pytest.mark.rfc("9293", "3.10.7.4-i")
 @pytest.mark.parametrize("ack", [0, 2, 70_000])
 def test_syn_received_bad_ack_draws_a_reset(ack: int) -> None:
     """RFC 9293 3.10.7.4-i."""
@@ -166,6 +178,7 @@ def test_text_on_the_last_ack_of_the_handshake() -> None:
     assert conn.recv(10) == b"early"
 
 
+@pytest.mark.rfc("9293", "3.10.7.1-a", "3.10.7.1-b", "3.10.7.1-c")
 def test_closed_draws_resets() -> None:
     """RFC 9293 3.10.7.1-a, -b, -c."""
     peer = Peer()
@@ -181,6 +194,7 @@ def test_closed_draws_resets() -> None:
     assert peer.count("stray_reset") == 2
 
 
+@pytest.mark.rfc("9293", "3.10.7.2-a", "3.10.7.2-b", "3.10.7.2-d")
 def test_listen_answers_only_syn_and_ack() -> None:
     """RFC 9293 3.10.7.2-a, -b, -d."""
     peer = Peer().listens()
@@ -194,6 +208,7 @@ def test_listen_answers_only_syn_and_ack() -> None:
     assert peer.layer.report()["table"] == 0
 
 
+@pytest.mark.rfc("9293", "3.10.7.2-c")
 def test_text_on_a_syn_is_sent_again_by_the_peer() -> None:
     """RFC 9293 3.10.7.2-c: it is not acknowledged, so it is not lost."""
     peer = Peer().listens()
@@ -206,6 +221,7 @@ def test_text_on_a_syn_is_sent_again_by_the_peer() -> None:
     assert conn.recv(10) == b"abc"
 
 
+@pytest.mark.rfc("9293", "MUST-46")
 def test_connect_to_impossible_addresses() -> None:
     """RFC 9293 MUST-46."""
     layer = Peer().layer
@@ -233,6 +249,7 @@ def test_connect_when_the_table_is_full() -> None:
         peer.layer.connect(peer.conn.remote, 81)
 
 
+@pytest.mark.rfc("9293", "MUST-41", "MUST-42")
 def test_listen_twice() -> None:
     """RFC 9293 MUST-41, MUST-42."""
     peer = in_syn_sent()

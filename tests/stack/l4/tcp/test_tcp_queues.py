@@ -1,8 +1,6 @@
-"""Queues, reassembly and the SACK scoreboard against plain models."""
+"""Queues and reassembly against plain models."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -10,13 +8,8 @@ from hypothesis import strategies as st
 
 from usernat.stack.l4.tcp.reassembly import Reassembly
 from usernat.stack.l4.tcp.receive_queue import ReceiveQueue, compact
-from usernat.stack.l4.tcp.scoreboard import MAX_RANGES, Scoreboard
 from usernat.stack.l4.tcp.send_queue import SendQueue
 from usernat.stack.l4.tcp.seq import MASK
-from usernat.stack.rangeset import RangeSet
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WORD = st.integers(0, MASK)
 SECOND = 1_000_000
@@ -118,124 +111,3 @@ class TestReassembly:
         results = [held.add(2 * index + 1, memoryview(b"x")) for index in range(20)]
         assert results == [True] * 10 + [False] * 10
         assert len(held) == 10
-
-
-class TestScoreboard:
-    SMSS = 10
-
-    @given(
-        st.lists(st.tuples(st.integers(0, 210), st.integers(1, 40)), max_size=12),
-        st.integers(0, 200),
-        st.integers(0, 200),
-    )
-    def test_against_the_words_of_rfc_6675(self, blocks: list[tuple[int, int]], una: int, rxt: int) -> None:
-        """IsLost, SetPipe and NextSeg rule 1, octet by octet (RFC 6675 4-a, 4-b, 4-c)."""
-        nxt = 200
-        board, sacked = Scoreboard(0), set()
-        for start, size in blocks:
-            if board.sack(start, start + size, 0, nxt, 1):
-                sacked |= set(range(start, start + size))
-            elif start > 0 and start + size <= nxt:
-                assert set(range(start, start + size)) <= sacked
-        board.advance(una)
-        sacked = {octet for octet in sacked if octet >= una}
-        assert board.sacked.total == len(sacked)
-        board.find_lost(self.SMSS)
-        board.high_rxt = max(una, rxt)
-
-        def is_lost(octet: int) -> bool:
-            above = sorted(other for other in sacked if other > octet)
-            runs = sum(1 for other in above if other - 1 not in sacked)
-            return runs >= 3 or len(above) > 2 * self.SMSS
-
-        missing = [octet for octet in range(una, nxt) if octet not in sacked]
-        pipe = sum(1 for octet in missing if not is_lost(octet))
-        pipe += sum(1 for octet in missing if octet < board.high_rxt)
-        assert board.pipe(una, nxt) == pipe
-        top = max(sacked, default=-1)
-        rule_1 = next((o for o in missing if o >= board.high_rxt and o < top and is_lost(o)), None)
-        found = board.next_lost(una, nxt)
-        assert (found[0] if found else None) == rule_1
-        rule_3 = next((o for o in missing if o >= board.high_rxt and o < top), None)
-        found = board.next_missing(una)
-        assert (found[0] if found else None) == rule_3
-        found = board.highest_missing(una, nxt)
-        assert (found[1] - 1 if found else None) == max(missing, default=None)
-
-    @given(
-        st.lists(
-            st.one_of(
-                st.tuples(st.just("sack"), st.integers(0, 199), st.integers(1, 20)),
-                st.tuples(
-                    st.sampled_from(["ack", "resent", "restart", "lost", "all"]),
-                    st.integers(0, 200),
-                    st.just(0),
-                ),
-            ),
-            max_size=20,
-        )
-    )
-    def test_pipe_whatever_happens(self, steps: list[tuple[str, int, int]]) -> None:
-        """RFC 6675 4-b: its tallies agree with a count, wherever the numbers move."""
-        una, nxt = 0, 200
-        board = Scoreboard(0)
-        for step, number, size in steps:
-            if step == "sack":
-                board.sack(number, number + size, una, nxt, 1)
-            elif step == "ack":
-                una = max(una, number)
-                board.advance(una)
-            elif step == "resent":
-                board.high_rxt = max(board.high_rxt, number)
-            elif step == "restart":
-                board.high_rxt = una
-            elif step == "lost":
-                board.find_lost(self.SMSS)
-            else:
-                board.all_lost(una, nxt)
-            missing = [octet for octet in range(una, nxt) if octet not in board.sacked]
-            on_the_way = sum(1 for octet in missing if octet >= board.lost_below)
-            assert board.pipe(una, nxt) == on_the_way + sum(1 for octet in missing if octet < board.high_rxt)
-
-    def test_pipe_costs_no_more_with_many_ranges(self) -> None:
-        """A peer that SACKs every second octet must not make each segment cost a walk over all of them."""
-
-        class Counted(RangeSet):
-            visited = 0
-
-            def _touching(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-                for found in super()._touching(start, stop):
-                    self.visited += 1
-                    yield found
-
-        board = Scoreboard(0)
-        board.sacked = counted = Counted()
-        for start in range(1, 1000, 2):
-            board.sack(start, start + 1, 0, 2000, 1)
-        board.find_lost(1)
-        counted.visited = 0
-        for end in range(1000):
-            board.high_rxt = end
-            board.pipe(0, 2000)
-            board.highest_missing(0, 2000)
-        assert counted.visited < 4000
-
-    def test_blocks_that_cannot_be_are_ignored(self) -> None:
-        board = Scoreboard(100)
-        for block in ((50, 60), (90, 110), (100, 110), (150, 140), (190, 201), (300, 400)):
-            assert board.sack(*block, 100, 200, 10) == 0
-        assert board.sack(110, 200, 100, 200, 10) == 90
-
-    def test_ranges_are_bounded(self) -> None:
-        board = Scoreboard(0)
-        for start in range(1, 20_000, 2):
-            board.sack(start, start + 1, 0, 100_000, 1000)
-        assert len(board.sacked) <= 8 + 100 + 1
-        far = Scoreboard(1 << 40)
-        for start in range(1, 2000, 2):
-            far.sack((1 << 40) + start, (1 << 40) + start + 1, 1 << 40, (1 << 40) + 5000, 1000)
-        assert len(far.sacked) <= 8 + 5 + 1, "by what is in flight, wherever that lies"
-        tiny = Scoreboard(0)
-        for start in range(1, 20_000, 2):
-            tiny.sack(start, start + 1, 0, 100_000, 1)
-        assert len(tiny.sacked) <= MAX_RANGES + 1, "and where segments are tiny"

@@ -7,10 +7,10 @@ from random import Random
 import pytest
 
 from tests.sim.wire import Faults
+from tests.stack.l4.tcp.pair import Pair
 from tests.stack.l4.tcp.peer import Peer
 from tests.stack.l4.tcp.segments import MS, mss, scale
 from tests.stack.l4.tcp.states import in_established
-from tests.stack.l4.tcp.test_tcp_two_stacks import Pair
 from usernat.stack.l4.tcp.state import State
 
 

@@ -25,6 +25,7 @@ def test_c60_time_wait_is_bounded() -> None:
     assert peer.count("time_wait_evicted") == 40
 
 
+@pytest.mark.rfc("9293", "MAY-2")
 @pytest.mark.parametrize(("seq", "reopened"), [(3, True), (100_000, True), (1, False), (-5000, False)])
 def test_c09_new_syn_in_time_wait_by_number(seq: int, reopened: bool) -> None:
     """RFC 9293 MAY-2: above the old numbers it reopens, else a challenge ACK."""
@@ -42,6 +43,7 @@ def test_c09_new_syn_in_time_wait_by_number(seq: int, reopened: bool) -> None:
         peer.expects("A", seq=2, ack=2)
 
 
+@pytest.mark.rfc("9293", "SHLD-4")
 @pytest.mark.parametrize(("tsval", "reopened"), [(1001, True), (5_000_000, True), (999, False)])
 def test_new_syn_in_time_wait_by_timestamp(tsval: int, reopened: bool) -> None:
     """RFC 6191, RFC 9293 SHLD-4: whatever its number."""
@@ -66,6 +68,7 @@ def test_new_syn_with_the_last_timestamp_goes_by_its_number(seq: int, reopened: 
     assert [seg.flags for seg in peer.drain()] == (["SA"] if reopened else ["A"])
 
 
+@pytest.mark.rfc("6528", "3-e")
 def test_held_call_that_takes_over_time_wait_starts_above_the_last_life() -> None:
     """RFC 9293 MAY-2, however fast that life has sent."""
     peer = Peer().listens(hold=True)
@@ -87,6 +90,7 @@ def test_held_call_that_takes_over_time_wait_starts_above_the_last_life() -> Non
     assert 0 < (again.accept().snd.iss - record.snd_nxt) & 0xFFFFFFFF < 1 << 20
 
 
+@pytest.mark.rfc("9293", "3.10.7.4-m")
 def test_only_their_fin_makes_time_wait_begin_anew() -> None:
     """RFC 9293 3.10.7.4-m: other old segments are answered, and no more."""
     peer = in_time_wait()

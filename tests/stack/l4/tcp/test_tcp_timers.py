@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.stack.l4.tcp.peer import Peer
 from tests.stack.l4.tcp.segments import MINUTE, MS, SECOND, mss
 from tests.stack.l4.tcp.states import in_established, in_syn_sent
@@ -11,6 +13,7 @@ SIZE = 1000
 RTO = 200 * MS
 
 
+@pytest.mark.rfc("6298", "2.1-a")
 def test_lost_syn_is_repeated_for_three_minutes() -> None:
     """RFC 9293 MUST-20, MUST-22, MUST-23."""
     peer = in_syn_sent()
@@ -27,6 +30,9 @@ def test_lost_syn_is_repeated_for_three_minutes() -> None:
     peer.assert_nothing_held()
 
 
+@pytest.mark.rfc("6298", "5.7-a")
+@pytest.mark.rfc("6928", "2-d")
+@pytest.mark.rfc("5681", "3.1-c")
 def test_lost_syn_makes_data_start_slowly() -> None:
     """RFC 6298 5.7-a, RFC 6928 2-d: RTO of 3 s; IW stays after one lost SYN, and is one segment after more."""
     peer = in_syn_sent()

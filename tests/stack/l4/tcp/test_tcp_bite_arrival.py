@@ -1,0 +1,205 @@
+"""What a segment must not do besides: the steps of RFC 9293 §3.10.7 that it does not reach, in a connection and in TIME-WAIT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.stack.l4.tcp.peer import Peer
+from tests.stack.l4.tcp.segments import SECOND, mss, stamps
+from tests.stack.l4.tcp.states import in_established, in_time_wait
+from usernat.stack.l4.tcp.state import State
+from usernat.stack.l4.tcp.time_wait import MAX_REPLIES, TimeWait
+
+RECENT = 1000
+
+
+def with_something_out() -> Peer:
+    peer = in_established()
+    peer.conn.send(b"ours")
+    peer.drain()
+    return peer
+
+
+@pytest.mark.rfc("5961", "3.2-d", "4.2-b")
+@pytest.mark.parametrize("flags", ["RA", "SA", "SRA", "SFA"])
+def test_a_challenged_segment_does_nothing_else(flags: str) -> None:
+    """Neither its ACK nor its text nor its FIN count."""
+    peer = with_something_out()
+    peer.raw(peer.segment(flags, seq=9, ack=5, data=b"forged"))
+    peer.expects("A", seq=5, ack=1)
+    assert peer.conn.unacknowledged == 4
+    peer.sends("A", seq=1, data=b"12345678")
+    assert peer.conn.readable == 8
+    assert peer.conn.rcv.reassembly is None
+
+
+@pytest.mark.rfc("9293", "3.10.7.4-j")
+def test_a_segment_with_an_impossible_ack_brings_nothing() -> None:
+    peer = with_something_out()
+    for ack in (6, -70_000):
+        peer.raw(peer.segment("FA", seq=1, ack=ack, data=b"forged", window=9))
+        peer.expects("A", seq=5, ack=1)
+    assert peer.conn.readable == 0
+    assert peer.conn.snd.snd_wnd == 65535
+    assert not peer.conn.peer_finished
+
+
+@pytest.mark.rfc("9293", "3.10.7.4-o")
+def test_the_first_fin_says_where_the_end_is() -> None:
+    """One that comes early is remembered, and a later one somewhere else does not move it."""
+    peer = in_established()
+    peer.sends("FA", seq=11)
+    peer.sends("FA", seq=21)
+    peer.sends("FA", seq=5)
+    peer.drain()
+    peer.sends("A", seq=1, data=b"0123456789")
+    peer.expects("A", ack=12)
+    assert peer.conn.recv(100) == b"0123456789"
+    assert peer.conn.at_eof
+
+
+def test_trouble_is_over_with_the_first_progress() -> None:
+    peer = in_established()
+    peer.conn.send(b"x")
+    peer.drain()
+    while not peer.conn.in_trouble:
+        due = peer.layer.poll_at()
+        assert due is not None
+        peer.wait(due - peer.start)
+    peer.sends("A", ack=1)
+    assert peer.conn.in_trouble is True
+    peer.sends("A", ack=2)
+    assert peer.conn.in_trouble is False
+
+
+@pytest.mark.rfc("9293", "MUST-37")
+def test_answers_to_probes_are_patience_enough_but_not_once_nobody_holds_the_connection() -> None:
+    for closed in (False, True):
+        peer = Peer(user_timeout_us=30 * SECOND).connected(window=0)
+        peer.conn.send(b"x")
+        if closed:
+            peer.conn.close()
+        for second in range(5, 120, 5):
+            if not peer.conn.closed:
+                peer.sends("A", at=second * SECOND, ack=1, window=0)
+        assert peer.conn.closed is closed
+
+
+class TestTimeWait:
+    """The peer's FIN was 1; RCV.NXT is 2."""
+
+    def stamped(self, recent: int = RECENT) -> Peer:
+        peer = Peer().connected(options=mss(1460) + stamps(recent))
+        peer.conn.shutdown()
+        peer.expects("FA")
+        peer.sends("FA", ack=2)
+        peer.expects("A")
+        return peer
+
+    def record(self, peer: Peer) -> TimeWait:
+        (found,) = peer.layer.time_wait.values()
+        return found
+
+    @pytest.mark.rfc("7323", "3.2-c", "3.2-d", "5.3-a")
+    @pytest.mark.parametrize(
+        ("flags", "fields"),
+        [
+            ("A", {"seq": 0, "data": b"x"}),
+            ("R", {"seq": 9}),
+            ("SA", {"seq": 9}),
+            ("A", {"options": stamps(RECENT - 1)}),
+        ],
+    )
+    def test_answers_carry_time_stamps(self, flags: str, fields: dict[str, Any]) -> None:
+        peer = self.stamped()
+        peer.wait(5 * SECOND)
+        peer.raw(peer.segment(flags, **fields))
+        answer = peer.expects("A", seq=2, ack=2)
+        assert answer.tsecr == RECENT
+        assert peer.conn.timestamps is not None
+        assert answer.tsval == peer.conn.timestamps.value(peer.rig.now)
+
+    @pytest.mark.rfc("7323", "3.2-d")
+    def test_without_time_stamps_nothing_is_answered(self) -> None:
+        peer = self.stamped()
+        for flags, fields in (("A", {"seq": 0, "data": b"x"}), ("FA", {"seq": 1})):
+            peer.raw(peer.segment(flags, options=b"", **fields))
+        peer.silence(until=SECOND)
+        assert self.record(peer).expires == peer.start + 60 * SECOND
+
+    @pytest.mark.rfc("7323", "5.2-a")
+    def test_a_reset_needs_no_time_stamp(self) -> None:
+        peer = self.stamped()
+        peer.raw(peer.segment("R", seq=2, options=b""))
+        assert not peer.layer.time_wait
+        peer.assert_state(State.CLOSED)
+
+    def test_zero_is_a_time_stamp(self) -> None:
+        peer = self.stamped(recent=0xFFFFFFFF)
+        peer.raw(peer.segment("A", seq=0, data=b"x", options=stamps(0)))
+        peer.expects("A", seq=2, ack=2)
+        assert peer.count("missing_timestamps") == 0
+        peer.raw(peer.segment("S", seq=-9, options=stamps(0)))
+        assert [seg.flags for seg in peer.drain()] == ["SA"], "RFC 6191: it is newer than 2**32 - 1"
+
+    def test_without_a_time_stamp_a_call_goes_by_its_number(self) -> None:
+        for seq, flags in ((1, "A"), (2, "A"), (3, "SA")):
+            peer = self.stamped()
+            peer.raw(peer.segment("S", seq=seq, options=b""))
+            assert [seg.flags for seg in peer.drain()] == [flags]
+
+    def test_a_stale_time_stamp_says_nothing(self) -> None:
+        peer = self.stamped()
+        self.record(peer).timestamps.recent_at -= 24 * 24 * 3600 * SECOND  # type: ignore[union-attr]
+        peer.raw(peer.segment("S", seq=-9, options=stamps(RECENT + 1)))
+        assert [seg.flags for seg in peer.drain()] == ["A"], "its number is old"
+
+    @pytest.mark.rfc("5961", "3.2-b", "3.2-c", "3.2-d")
+    def test_only_the_exact_reset_ends_it(self) -> None:
+        peer = in_time_wait()
+        for seq, answered in ((1, False), (70_000, False), (3, True), (65_000, True)):
+            peer.raw(peer.segment("R", seq=seq))
+            peer.flush()
+            assert len(peer.drain()) == answered
+            assert peer.layer.time_wait
+        peer.ready()
+        peer.raw(peer.segment("R", seq=2))
+        peer.silence()
+        assert not peer.layer.time_wait
+        assert peer.ready() == [peer.conn]
+
+    @pytest.mark.rfc("9293", "MUST-66")
+    def test_at_a_closed_window_the_exact_reset_counts_with_text_too(self) -> None:
+        for flags, ends in (("R", True), ("SR", False)):
+            peer = in_time_wait()
+            record = self.record(peer)
+            record.edge = record.rcv_nxt
+            peer.raw(peer.segment(flags, seq=3, data=b"x"))
+            assert peer.layer.time_wait
+            peer.raw(peer.segment(flags, seq=2, data=b"x"))
+            peer.silence()
+            assert (not peer.layer.time_wait) is ends
+
+    def test_an_endless_exchange_ends(self) -> None:
+        peer = in_time_wait()
+        answers = 1  # to the FIN
+        for _ in range(2 * MAX_REPLIES):
+            peer.raw(peer.segment("A", seq=0, data=b"x"))
+            answers += len(peer.drain())
+        assert answers == MAX_REPLIES
+
+    @pytest.mark.rfc("9293", "3.10.7.4-m")
+    @pytest.mark.parametrize(
+        ("flags", "seq", "again"),
+        [("FA", 1, True), ("F", 1, False), ("FA", 0, False), ("SFA", 1, False), ("A", 1, False)],
+    )
+    def test_what_makes_it_begin_anew(self, flags: str, seq: int, again: bool) -> None:
+        """The peer's FIN with an ACK, where it stood."""
+        peer = in_time_wait()
+        before = self.record(peer).expires
+        peer.wait(SECOND)
+        peer.raw(peer.segment(flags, seq=seq))
+        peer.flush()
+        assert self.record(peer).expires == before + SECOND * again

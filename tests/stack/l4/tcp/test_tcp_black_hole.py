@@ -1,0 +1,91 @@
+"""Path MTU black holes on the wire: large datagrams vanish, and nobody says so (RFC 2923 §2.1, RFC 4821 §7.7, RFC 8899)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.stack.l4.tcp.losing import on_a_path
+from tests.stack.l4.tcp.peer import Peer
+from tests.stack.l4.tcp.segments import MINUTE, MS, SECOND, mss
+from usernat.stack.l3.path_mtu import AGE_US
+
+SIZES = {1500: 1460, 1200: 1160, 576: 536}
+
+
+def sending(count: int = 4, size: int = 1460, **config: Any) -> Peer:
+    peer = on_a_path(Peer(user_timeout_us=None, **config).connected(options=mss(1460)))
+    peer.conn.send(bytes(count * size))
+    peer.drain()
+    return peer
+
+
+def next_timeout(peer: Peer) -> int:
+    """Time goes to the next retransmission; returns its size."""
+    peer.wait(peer.conn.timers.retransmit - peer.start)
+    sent = peer.drain()
+    assert sent[0].seq == peer.conn.snd.snd_una - peer.conn.snd.iss
+    return len(sent[0].data)
+
+
+def test_smaller_and_smaller_and_back() -> None:
+    """One time-out in full size, then 1200, 576, and what was, for it is not the size."""
+    peer = sending()
+    assert [next_timeout(peer) for _ in range(5)] == [1460, 1160, 536, 1460, 1460]
+    assert peer.count("black_holes") == 2
+
+
+@pytest.mark.parametrize(("passes", "timeouts"), [(1200, 2), (576, 3)])
+def test_what_helps_is_kept(passes: int, timeouts: int) -> None:
+    """All that leaves from then on is that small, new and old; what was lost with it is not congestion for ever."""
+    peer = sending(count=30)
+    for _ in range(timeouts):
+        size = next_timeout(peer)
+    assert size == SIZES[passes]
+    una = 1
+    sizes = set()
+    for _ in range(60):
+        una += SIZES[passes]
+        peer.sends("A", ack=min(una, peer.conn.snd.snd_nxt - peer.conn.snd.iss), at=peer.now + MS)
+        sizes |= {len(seg.data) for seg in peer.drain() if seg.data}
+    assert max(sizes) == SIZES[passes]
+    assert peer.conn.snd.smss == SIZES[passes]
+
+
+def test_full_size_is_tried_again_in_time() -> None:
+    """As an estimate of a router's ages (RFC 1191 §3-d), so does this."""
+    peer = sending()
+    next_timeout(peer)
+    next_timeout(peer)
+    peer.sends("A", ack=1 + 1160)
+    peer.sends("A", ack=peer.conn.snd.snd_nxt - peer.conn.snd.iss)
+    peer.drain()
+    assert peer.conn.black_hole is not None
+    for later, size in ((peer.now + MINUTE, 1160), (peer.now + AGE_US + SECOND, 1160), (0, 1460)):
+        peer.wait(max(later, peer.now))
+        peer.conn.send(bytes(1460))
+        assert len(peer.drain()[0].data) == size
+        peer.sends("A", ack=peer.conn.snd.snd_nxt - peer.conn.snd.iss)
+        peer.drain()
+        peer.sends("A", ack=peer.conn.snd.snd_nxt - peer.conn.snd.iss)
+    assert peer.conn.black_hole is None
+
+
+@pytest.mark.parametrize("octets", [1, 536, 1160])
+def test_small_segments_are_not_suspected(octets: int) -> None:
+    """It cannot be their size."""
+    peer = sending(count=1, size=octets)
+    for _ in range(5):
+        assert next_timeout(peer) == octets
+    assert peer.count("black_holes") == 0
+    assert peer.conn.black_hole is None
+
+
+def test_progress_in_full_size_ends_the_suspicion() -> None:
+    peer = sending()
+    for _ in range(4):
+        next_timeout(peer)
+    assert peer.conn.black_hole is not None
+    peer.sends("A", ack=1461)
+    assert peer.conn.black_hole is None
