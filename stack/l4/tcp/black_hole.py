@@ -1,8 +1,8 @@
 """Path MTU black holes: where large datagrams vanish and no ICMP error says so (RFC 2923 §2.1; the way out is that of RFC 4821 §7.7, RFC 8899 §4.3).
 
 When full-sized segments time out again and again, this connection tries smaller ones: datagrams of 1200 bytes, then of 576. Where these
-fare no better it is not their size, and the old one comes back. An estimate that helped is kept for as long as one that a router sent
-(RFC 1191 §3-d), then the full size is tried once more.
+fare no better it is not their size, and the old one comes back. Where one gets through it may have been the size, or the weather: after a while the
+full size is tried once more, and each time that this fails, the while is twice as long.
 """
 
 from __future__ import annotations
@@ -15,43 +15,53 @@ from usernat.stack.l4.tcp.negotiation import FIXED_HEADERS, resize
 if TYPE_CHECKING:
     from usernat.stack.l4.tcp.connection import Connection
 
-SUSPICIOUS_TIMEOUTS = 2  # in a row, before size is suspected
+SUSPICIOUS_TIMEOUTS = 3  # in a row, before size is suspected: R1 of RFC 9293 §3.8.3
 STEPS = (1200, 576)  # RFC 8899 §5.1.2 BASE_PLPMTU; the datagram that every host takes (RFC 1122 §3.3.3)
 UNLIMITED = 0xFFFF
+RETRY_US = 15_000_000  # at first; at last as long as the estimate of a router is believed
 
 
 class BlackHole:
-    """One suspicion. limit: the largest datagram, in bytes, that is sent; UNLIMITED once it was not the size. until: µs."""
+    """One suspicion. limit: the largest datagram, in bytes, that is sent. until: µs, when the full size is tried again; wait_us: the while before.
 
-    __slots__ = ("limit", "until")
+    acquitted: no size got through, so it is not the size.
+    """
+
+    __slots__ = ("acquitted", "limit", "until", "wait_us")
 
     def __init__(self) -> None:
         self.limit = UNLIMITED
         self.until = 0
+        self.wait_us = RETRY_US
+        self.acquitted = False
 
 
 def on_timeout(c: Connection, now: int) -> None:
     """The retransmission timer has expired, without progress `c.snd.timeouts` times by now."""
-    if c.snd.timeouts < SUSPICIOUS_TIMEOUTS:
+    hole, snd = c.black_hole, c.snd
+    if snd.timeouts < SUSPICIOUS_TIMEOUTS or (hole is not None and hole.acquitted):
         return
-    hole = c.black_hole
-    if hole is None:
+    if hole is None or hole.limit == UNLIMITED:
         # headers and all, what is sent again is not larger than what would be tried
-        if min(c.snd.smss, c.snd.snd_nxt - c.snd.snd_una) <= STEPS[0] - FIXED_HEADERS:
+        if min(snd.smss, snd.snd_nxt - snd.snd_una) <= STEPS[0] - FIXED_HEADERS:
             return
-        hole = c.black_hole = BlackHole()
-    elif hole.limit == UNLIMITED:
-        return
-    hole.limit = next((step for step in STEPS if step < min(c.path_mtu, hole.limit)), UNLIMITED)
-    hole.until = now + AGE_US
-    c.layer.counters.black_holes += hole.limit < UNLIMITED
+        hole = c.black_hole = hole or BlackHole()
+    step = next((step for step in STEPS if step < min(c.path_mtu, hole.limit)), None)
+    if step is None:
+        hole.limit, hole.acquitted = UNLIMITED, True
+    else:
+        hole.limit, hole.until = step, now + hole.wait_us
+        c.layer.counters.black_holes += 1
     resize(c)
 
 
 def on_progress(c: Connection, now: int) -> None:
-    """SND.UNA has moved on a connection that suspects a black hole."""
+    """SND.UNA has moved on a connection that suspects, or did."""
     hole = c.black_hole
     assert hole is not None
-    if hole.limit == UNLIMITED or hole.until <= now:
+    if hole.acquitted:
         c.black_hole = None
+    elif hole.limit < UNLIMITED and hole.until <= now:
+        hole.limit = UNLIMITED
+        hole.wait_us = min(2 * hole.wait_us, AGE_US)
         resize(c)

@@ -106,7 +106,9 @@ def _send_range(c: Connection, start: int, end: int, now: int, mss: int, sack: b
     if c.ecn is not None and length > 0 and not again and snd.snd_wnd:  # RFC 3168 §6.1.5-a, §6.1.6-a
         ect = True
         if snd.cc.lowered:
-            flags |= CWR  # RFC 3168 §6.1.2-c: with the first new text after cwnd was lowered, for whatever reason
+            flags |= (
+                CWR  # RFC 3168 §6.1.2-c: with the first new text after cwnd was lowered, for whatever reason
+            )
             snd.cc.lowered = False
     emit(
         c,

@@ -87,6 +87,62 @@ def test_answers_to_probes_are_patience_enough_but_not_once_nobody_holds_the_con
         assert peer.conn.closed is closed
 
 
+@pytest.mark.rfc("7323", "3.2-f")
+def test_time_stamps_that_were_not_agreed_on_mean_nothing() -> None:
+    """Neither as a sign of age nor as a measure of the round trip."""
+    peer = with_something_out()
+    srtt = peer.conn.snd.rtt.srtt_us
+    peer.sends("A", seq=1, ack=3, data=b"x", options=stamps(7, 9), at=100_000)
+    assert (peer.conn.unacknowledged, peer.conn.readable) == (2, 1)
+    assert peer.conn.snd.rtt.srtt_us != srtt, "by the time that it took"
+
+
+@pytest.mark.rfc("7323", "4.1-b")
+@pytest.mark.parametrize("tsval", [0, 1])
+def test_the_echo_counts_whatever_the_peers_own_clock_shows(tsval: int) -> None:
+    """It tells an answer to what was sent again, which nothing else could measure."""
+    peer = Peer().connected(options=mss(1000) + stamps(0))
+    peer.conn.send(b"x")
+    peer.drain()
+    due = peer.layer.poll_at()
+    assert due is not None
+    peer.wait(due - peer.start)
+    again = peer.expects("PA", seq=1)
+    srtt = peer.conn.snd.rtt.srtt_us
+    peer.sends("A", ack=2, options=stamps(tsval, again.tsval), at=peer.now + 70_000)
+    assert peer.conn.snd.rtt.srtt_us > srtt
+
+
+@pytest.mark.rfc("9293", "SHLD-29")
+def test_a_window_closed_from_the_start_is_not_probed_before_its_time() -> None:
+    peer = Peer().is_called()
+    peer.conn.send(b"early")
+    peer.sends("SA", window=0)
+    peer.expects("A", seq=1, ack=1)
+    peer.silence(until=peer.conn.snd.rtt.rto_us - 1)
+    peer.expects("A", at=peer.conn.snd.rtt.rto_us, seq=1, data=b"e")
+
+
+def test_a_connection_has_one_turn_a_batch() -> None:
+    peer = in_established()
+    for _ in range(5):
+        peer.sends("A", data=b"x", flush=False)
+    peer.conn.send(b"y")
+    assert list(peer.layer.work) == [peer.conn]
+    peer.conn.abort()
+    peer.conn.wake()
+    assert list(peer.layer.work) == [peer.conn]
+
+
+@pytest.mark.parametrize("budget", [1, 3])
+def test_answers_without_a_connection_keep_to_the_budget(budget: int) -> None:
+    peer = Peer()
+    for number in range(4):
+        peer.raw(peer.segment("S", seq=number))
+    assert len(peer.rig.interface.transmit(peer.rig.now, budget)) == budget
+    assert len(peer.drain()) == 4 - budget
+
+
 class TestTimeWait:
     """The peer's FIN was 1; RCV.NXT is 2."""
 

@@ -8,8 +8,9 @@ import pytest
 
 from tests.stack.l4.tcp.peer import Peer
 from tests.stack.l4.tcp.segments import LINUX_SYN, SECOND, mss, stamps
-from tests.stack.l4.tcp.states import in_established, in_syn_received
+from tests.stack.l4.tcp.states import in_established, in_syn_received, in_time_wait
 from tests.stack.packets import GATEWAY
+from usernat.stack.l4.tcp.connection import Connection
 from usernat.stack.l4.tcp.incoming import Incoming
 from usernat.stack.l4.tcp.options import read_options
 from usernat.stack.l4.tcp.segment import read_segment
@@ -33,21 +34,34 @@ class TestListener:
         assert peer.listener.closed is True
         assert peer.layer.listen(None, 80) is not peer.listener
 
-    def test_a_connection_without_room_in_the_queue_is_nobodys_news(self) -> None:
-        """It is reset, and the application, which never knew it, does not hear of it."""
+    def test_connections_without_room_in_the_queue_are_nobodys_news(self) -> None:
+        """They are reset, and the application, which never knew them, does not hear of it."""
         peer = Peer().listens(backlog=1)
-        other = Peer(rig=peer.rig, port=40001)
-        other.listener = peer.listener
-        other.calls()
+        others = [Peer(rig=peer.rig, port=port) for port in (40001, 40002)]
+        for other in others:
+            other.listener = peer.listener
+            other.calls()
         peer.calls()
         peer.sends("A")
         assert peer.ready() == [peer.listener]
-        other.sends("A")
-        assert other.expects("RA").seq == 1
+        for number, other in enumerate(others, 1):
+            other.sends("A")
+            assert other.expects("RA").seq == 1
+            assert peer.count("backlog_full") == number
         assert peer.ready() == []
-        assert peer.count("backlog_full") == 1
         assert peer.listener.accept() is peer.conn
         assert peer.listener.accept() is None
+
+    @pytest.mark.rfc("6528", "3-e")
+    def test_a_call_that_takes_over_time_wait_starts_above_the_last_life(self) -> None:
+        """However fast that has sent."""
+        peer = in_time_wait()
+        (record,) = peer.layer.time_wait.values()
+        record.snd_nxt += 1 << 30
+        peer.sends("S", seq=100)
+        again = peer.layer.table[peer.conn.key]
+        assert isinstance(again, Connection)
+        assert 0 < (again.snd.iss - record.snd_nxt) & 0xFFFFFFFF < 1 << 20
 
     def test_what_is_shown(self) -> None:
         layer = Peer().layer
@@ -128,7 +142,7 @@ def test_keep_alive_can_be_switched_off_again() -> None:
     peer = in_established()
     peer.conn.keep_alive(True, idle_us=SECOND)
     peer.conn.keep_alive(False)
-    peer.silence(until=60 * SECOND)
+    peer.silence(until=4 * 3600 * SECOND)
 
 
 class TestOptions:

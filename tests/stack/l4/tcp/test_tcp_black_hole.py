@@ -8,8 +8,9 @@ import pytest
 
 from tests.stack.l4.tcp.losing import on_a_path
 from tests.stack.l4.tcp.peer import Peer
-from tests.stack.l4.tcp.segments import MINUTE, MS, SECOND, mss
+from tests.stack.l4.tcp.segments import MS, SECOND, mss
 from usernat.stack.l3.path_mtu import AGE_US
+from usernat.stack.l4.tcp.black_hole import RETRY_US, SUSPICIOUS_TIMEOUTS
 
 SIZES = {1500: 1460, 1200: 1160, 576: 536}
 
@@ -30,13 +31,13 @@ def next_timeout(peer: Peer) -> int:
 
 
 def test_smaller_and_smaller_and_back() -> None:
-    """One time-out in full size, then 1200, 576, and what was, for it is not the size."""
+    """Two time-outs in full size, then 1200, 576, and what was, for it is not the size."""
     peer = sending()
-    assert [next_timeout(peer) for _ in range(5)] == [1460, 1160, 536, 1460, 1460]
+    assert [next_timeout(peer) for _ in range(7)] == [1460, 1460, 1160, 536, 1460, 1460, 1460]
     assert peer.count("black_holes") == 2
 
 
-@pytest.mark.parametrize(("passes", "timeouts"), [(1200, 2), (576, 3)])
+@pytest.mark.parametrize(("passes", "timeouts"), [(1200, 3), (576, 4)])
 def test_what_helps_is_kept(passes: int, timeouts: int) -> None:
     """All that leaves from then on is that small, new and old; what was lost with it is not congestion for ever."""
     peer = sending(count=30)
@@ -54,22 +55,32 @@ def test_what_helps_is_kept(passes: int, timeouts: int) -> None:
 
 
 def test_full_size_is_tried_again_in_time() -> None:
-    """As an estimate of a router's ages (RFC 1191 §3-d), so does this."""
+    """It may have been the weather. The while doubles with each failure, up to what an estimate of a router is believed (RFC 1191 §3-d)."""
     peer = sending()
-    next_timeout(peer)
-    next_timeout(peer)
-    peer.sends("A", ack=1 + 1160)
-    peer.sends("A", ack=peer.conn.snd.snd_nxt - peer.conn.snd.iss)
-    peer.drain()
-    assert peer.conn.black_hole is not None
-    for later, size in ((peer.now + MINUTE, 1160), (peer.now + AGE_US + SECOND, 1160), (0, 1460)):
-        peer.wait(max(later, peer.now))
-        peer.conn.send(bytes(1460))
-        assert len(peer.drain()[0].data) == size
+    wait = RETRY_US
+    for _ in range(8):
+        for _ in range(SUSPICIOUS_TIMEOUTS):
+            size = next_timeout(peer)
+        assert size == 1160
+        suspected = peer.now
+        exchange(peer)
+        peer.wait(suspected + wait - SECOND)
+        assert exchange(peer) == 1160
+        peer.wait(suspected + wait)
+        assert exchange(peer) == 1160, "the ACK of this one ends the while"
+        wait = min(2 * wait, AGE_US)
+        peer.conn.send(bytes(4 * 1460))
+        assert {len(seg.data) for seg in peer.drain()} == {1460}
+
+
+def exchange(peer: Peer) -> int:
+    """A segment and its acknowledgement; returns the size of the largest."""
+    peer.conn.send(bytes(1460))
+    sizes = [len(seg.data) for seg in peer.drain()]
+    while peer.conn.snd.snd_una < peer.conn.snd.stream_end:
         peer.sends("A", ack=peer.conn.snd.snd_nxt - peer.conn.snd.iss)
-        peer.drain()
-        peer.sends("A", ack=peer.conn.snd.snd_nxt - peer.conn.snd.iss)
-    assert peer.conn.black_hole is None
+        sizes += [len(seg.data) for seg in peer.drain()]
+    return max(sizes)
 
 
 @pytest.mark.parametrize("octets", [1, 536, 1160])
@@ -84,7 +95,7 @@ def test_small_segments_are_not_suspected(octets: int) -> None:
 
 def test_progress_in_full_size_ends_the_suspicion() -> None:
     peer = sending()
-    for _ in range(4):
+    for _ in range(5):
         next_timeout(peer)
     assert peer.conn.black_hole is not None
     peer.sends("A", ack=1461)

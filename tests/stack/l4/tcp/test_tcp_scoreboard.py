@@ -31,10 +31,14 @@ STEPS = st.lists(
 
 @dataclass
 class Oracle:
-    """Each octet on its own. copies: how many are believed to be on the way, for octets in [una, nxt)."""
+    """Each octet on its own. copies: how many are believed to be on the way, for octets in [una, nxt).
+
+    judged: all below was looked at once; what was taken back since is left to time.
+    """
 
     una: int = 0
     nxt: int = 0
+    judged: int = 0
     sacked: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
     again: set[int] = field(default_factory=set)
@@ -110,13 +114,15 @@ class Both:
             if below is not None:
                 board.find_lost(below)
                 for octet in o.missing:
-                    if o.is_lost(octet) and octet not in o.again:
+                    if octet >= o.judged and o.is_lost(octet) and octet not in o.again:
                         o.lost.add(octet)
                         o.copies[octet] = 0
+                o.judged = max(o.judged, below)
         elif what == "time-out":
             forgotten = board.all_lost(o.una, o.nxt)
             assert {n for low, high in forgotten for n in range(low, high)} == o.sacked
             o.sacked.clear()
+            o.judged = o.una
             o.lost = set(range(o.una, o.nxt))
             o.copies |= dict.fromkeys(o.lost, 0)
         elif what == "mistake":
