@@ -42,7 +42,7 @@ class Fairness(NamedTuple):
 
 def duration_us(flows: int) -> int:
     """How long is measured: the fewer flows, the longer, for one loss then weighs more and costs the run less."""
-    return max(20, min(120, 960 // flows)) * SECOND
+    return max(30, min(120, 960 // flows)) * SECOND
 
 
 def make(congestion: str, flows: int, starts: Sequence[int] = ()) -> Dumbbell:

@@ -125,6 +125,8 @@ def _send_range(c: Connection, start: int, end: int, now: int, mss: int, sack: b
     c.sent_at = now
     if again:
         c.layer.counters.retransmissions += 1
+        if snd.sack and start == snd.snd_una:
+            c.timers.retransmit = NEVER  # RFC 6298 §5-a: what RACK sent again has its RTO, too, before the timer sends it once more
         return
     c.timers.probe = NEVER  # RFC 8985 §7.2-a: new text starts the wait anew
     if fin:

@@ -8,8 +8,14 @@ import pytest
 
 from tests.stack.l4.tcp.peer import Peer
 from tests.stack.l4.tcp.segments import SECOND, mss, stamps
-from tests.stack.l4.tcp.states import in_established, in_time_wait
-from usernat.stack.l4.tcp.state import State
+from tests.stack.l4.tcp.states import (
+    in_close_wait,
+    in_established,
+    in_last_ack,
+    in_syn_received,
+    in_time_wait,
+)
+from usernat.stack.l4.tcp.state import State, TcpError
 from usernat.stack.l4.tcp.time_wait import MAX_REPLIES, TimeWait
 
 RECENT = 1000
@@ -143,6 +149,78 @@ def test_answers_without_a_connection_keep_to_the_budget(budget: int) -> None:
     assert len(peer.drain()) == 4 - budget
 
 
+@pytest.mark.rfc("9293", "3.10.7.4-l")
+def test_the_last_ack_brings_nothing_along() -> None:
+    """LAST-ACK: with the ACK of our FIN the connection is gone, and so is whatever else that segment says."""
+    peer = in_last_ack()
+    peer.sends("UA", ack=2, data=b"forged", urgent=3)
+    peer.assert_state(State.CLOSED)
+    assert peer.conn.readable == 0
+    assert peer.count("urgent") == 0
+    peer.assert_nothing_held()
+
+
+@pytest.mark.rfc("9293", "3.10.7.4-n")
+def test_nothing_is_urgent_behind_a_fin() -> None:
+    peer = in_close_wait()
+    peer.ready()
+    peer.sends("UA", ack=1, urgent=9)
+    assert peer.conn.urgent_remaining == 0
+    assert peer.ready() == []
+
+
+@pytest.mark.parametrize(("flags", "data"), [("SFA", b""), ("SA", b"x"), ("SFA", b"x")])
+def test_the_smallest_that_a_syn_ack_can_bring(flags: str, data: bytes) -> None:
+    peer = Peer().is_called()
+    peer.sends(flags, data=data, urgent=7)
+    peer.expects("A", ack=1 + len(data) + ("F" in flags))
+    assert peer.conn.recv(9) == data
+    peer.assert_state(State.CLOSE_WAIT if "F" in flags else State.ESTABLISHED)
+    assert peer.conn.urgent_remaining == 0, "a pointer without URG points nowhere"
+
+
+@pytest.mark.rfc("7323", "5.3-a")
+def test_time_stamps_of_a_call_of_ours_count_from_its_answer() -> None:
+    peer = Peer().answers(options=mss(1000) + stamps(RECENT))
+    peer.sends("A", data=b"old", options=stamps(RECENT - 1))
+    assert (peer.count("paws"), peer.conn.readable) == (1, 0)
+
+
+@pytest.mark.rfc("9293", "3.10.7.4-g")
+def test_another_syn_ends_a_call_as_a_reset_does() -> None:
+    peer = in_syn_received()
+    peer.sends("S", seq=5)
+    assert peer.conn.error is TcpError.RESET
+
+
+def test_a_reset_offers_no_window() -> None:
+    peer = in_established()
+    peer.conn.abort()
+    assert peer.expects("RA", seq=1, ack=1).window == 0
+    for flags in ("S", "A"):
+        nobody = Peer()
+        nobody.sends(flags, ack=1)
+        assert [(seg.flags[0], seg.window) for seg in nobody.drain()] == [("R", 0)]
+
+
+@pytest.mark.rfc("1191", "3-a")
+def test_what_one_connection_learns_of_the_path_all_know() -> None:
+    """At the next segment, with the window counted anew in segments of the new size."""
+    peer = Peer().connected(options=mss(1460))
+    other = Peer(rig=peer.rig, port=40001)
+    other.listener = peer.listener
+    other.connected(options=mss(1460))
+    peer.conn.send(bytes(1460))
+    peer.drain()
+    peer.icmp(3, 4, peer.quote(1), mtu=1000)
+    peer.drain()
+    for _ in range(2):
+        other.conn.send(bytes(4 * 960))
+        assert [len(seg.data) for seg in other.drain()] == [960] * 4
+        other.sends("A", ack=other.conn.snd.snd_nxt - other.conn.snd.iss)
+    assert other.conn.path_mtu == 1000
+
+
 class TestTimeWait:
     """The peer's FIN was 1; RCV.NXT is 2."""
 
@@ -163,6 +241,7 @@ class TestTimeWait:
         ("flags", "fields"),
         [
             ("A", {"seq": 0, "data": b"x"}),
+            ("A", {"seq": 2, "data": b"x"}),
             ("R", {"seq": 9}),
             ("SA", {"seq": 9}),
             ("A", {"options": stamps(RECENT - 1)}),

@@ -87,6 +87,22 @@ class TestIncoming:
         peer.sends("A", options=stamps(1000))
         peer.assert_state(State.ESTABLISHED)
 
+    @pytest.mark.rfc("3168", "6.1.1-d")
+    @pytest.mark.parametrize(
+        ("first", "again", "agreed"), [("SEW", "SEW", True), ("SEW", "S", False), ("S", "SEW", False)]
+    )
+    def test_a_call_asks_for_marks_each_time_or_not_at_all(
+        self, first: str, again: str, agreed: bool
+    ) -> None:
+        peer = Peer().listens(hold=True)
+        for flags in (first, again):
+            peer.raw(peer.segment(flags, seq=0))
+        call = peer.listener.accept()
+        assert isinstance(call, Incoming)
+        call.accept()
+        (answer,) = peer.drain()
+        assert ("E" in answer.flags) is agreed
+
     def test_a_new_call_finds_who_listens_now(self) -> None:
         """The listener that held the first one is closed meanwhile, and another answers at once."""
         peer, call = held()

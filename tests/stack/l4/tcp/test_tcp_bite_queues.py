@@ -74,6 +74,15 @@ class TestReceiveQueue:
         queue.consume(1000)
         assert [len(view) for view in queue.peek(5000)] == [1000]
 
+    def test_a_small_part_of_a_frame_does_not_keep_it(self) -> None:
+        frame = memoryview(bytes(65536))
+        queue = ReceiveQueue()
+        queue.append(frame[:1000])
+        queue.append(frame[:60_000])
+        small, large = queue.peek(100_000)
+        assert small.obj is not frame.obj
+        assert large.obj is frame.obj
+
     def test_whole_pieces_are_handed_out_as_they_are(self) -> None:
         one, two = b"1" * 1000, b"2" * 1000
         queue = ReceiveQueue()

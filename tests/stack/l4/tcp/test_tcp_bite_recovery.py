@@ -11,6 +11,7 @@ from usernat.stack.l4.tcp.flight import Flight, Sent, round_trip
 from usernat.stack.l4.tcp.newreno import NewReno
 from usernat.stack.l4.tcp.prr import Prr
 from usernat.stack.l4.tcp.rack import Rack
+from usernat.stack.l4.tcp.scoreboard import Scoreboard
 from usernat.stack.l4.tcp.spurious import FRTO_NEW_SEGMENTS, Frto, Undo
 from usernat.stack.l4.tcp.timestamps import TICK_US
 from usernat.stack.rangeset import RangeSet
@@ -70,6 +71,55 @@ def test_the_second_time_out_in_a_row_leaves_ssthresh_alone(sack: bool) -> None:
             assert recovery(peer).point == peer.conn.snd.snd_nxt
 
 
+class TestWithSack:
+    @pytest.mark.rfc("6937", "3-a")
+    def test_what_was_sacked_before_is_not_delivered_again(self) -> None:
+        """DeliveredData counts each octet once: with the hole's ACK it is the hole."""
+        peer = sender(sack=True)
+        sacks(peer, 0, (1, 4))
+        prr = recovery(peer)._prr  # type: ignore[attr-defined] # of recovery with SACK
+        assert prr.delivered == 3 * SIZE
+        sacks(peer, 4)
+        assert prr.delivered == 4 * SIZE
+        sacks(peer, 4, (5, 6))
+        assert prr.delivered == 5 * SIZE
+        sacks(peer, 4, (5, 6))
+        assert prr.delivered == 5 * SIZE
+
+    @pytest.mark.rfc("6675", "4-a")
+    def test_three_separate_octets_above_are_enough(self) -> None:
+        flight = Flight()
+        flight.sent(0, 10_000, 0)
+        board = Scoreboard(flight, 0)
+        for start in (5_000, 7_000):
+            board.sack(start, start + 1, 0, 10_000, 1_000)
+            assert board.is_lost(1_000) is None
+        board.sack(3_000, 3_001, 0, 10_000, 1_000)
+        assert board.is_lost(1_000) == 3_000
+
+    @pytest.mark.rfc("6675", "4-a")
+    @pytest.mark.parametrize(("octets", "lost"), [(2_000, None), (2_001, 5_000)])
+    def test_more_than_two_segments_above_are_enough(self, octets: int, lost: int | None) -> None:
+        flight = Flight()
+        flight.sent(0, 10_000, 0)
+        board = Scoreboard(flight, 0)
+        board.sack(5_000, 5_000 + octets, 0, 10_000, 1_000)
+        assert board.is_lost(1_000) == lost
+
+    @pytest.mark.parametrize("end", [11, 10])
+    def test_a_sack_of_the_last_that_left_before_the_time_out_shows_it_spurious(self, end: int) -> None:
+        """F-RTO: what left before the timer expired ends at SND.NXT of then, and that is not beyond it."""
+        peer = sender(sack=True)
+        while not peer.count("retransmit_timeouts"):
+            due = peer.layer.poll_at()
+            assert due is not None
+            peer.wait(due - peer.start)
+        peer.drain()  # a tail loss probe, segment 10, and then the first again
+        assert indices(sacks(peer, 1)) == [11, 12]
+        sacks(peer, 1, (end - 1, end))
+        assert peer.conn.snd.undone == 1
+
+
 class TestPrr:
     @pytest.mark.rfc("6937", "3-a", "3-d")
     def test_in_proportion_to_what_arrives_rounded_up(self) -> None:
@@ -94,6 +144,15 @@ class TestRack:
         piece = Sent(0, 10, 1_000, 1)
         assert not rack.is_overdue(piece, 1_149, 50)
         assert rack.is_overdue(piece, 1_150, 50)
+
+    def test_an_original_that_came_late_hides_nothing_behind_it(self) -> None:
+        """An answer faster than the path allows is that of the original, and says nothing of when; the next piece does."""
+        rack = Rack(0)
+        resent = Sent(0, 10, 990, 3, retransmitted=True)
+        rack.delivered([resent, Sent(10, 20, 500, 2)], 1_000, None, 100)
+        assert (rack.rtt_us, rack.order, rack.end_seq) == (500, 2, 20)
+        assert rack.fack == 20
+        assert not rack.reordering_seen
 
     @pytest.mark.rfc("8985", "6.2-f")
     def test_a_wider_window_lasts_sixteen_recoveries(self) -> None:
@@ -131,7 +190,14 @@ class TestUndo:
         now = 100 * TICK_US
         assert undo.is_original(51 * TICK_US, now)
         assert not undo.is_original(50 * TICK_US, now), "the same tick tells nothing"
+        assert not undo.is_original(51 * TICK_US - 1, now), "nor does a part of one"
         assert not undo.is_original(None, now)
+
+    def test_a_part_of_a_tick_is_none(self) -> None:
+        undo = Undo(NewReno(1000))
+        undo.on_resent(0, 10, 51 * TICK_US - 1)
+        assert not undo.is_original(50 * TICK_US, 100 * TICK_US)
+        assert undo.is_original(51 * TICK_US, 100 * TICK_US)
 
     @pytest.mark.rfc("9438", "4.9-a")
     @pytest.mark.parametrize("kind", [NewReno, Cubic])
@@ -206,6 +272,9 @@ class TestCongestionControl:
     @pytest.mark.rfc("5681", "3.1-f")
     def test_avoidance_grows_by_a_segment_for_each_window_counted_anew_after_a_loss(self) -> None:
         cc = NewReno(1000)
+        cc.cwnd = cc.ssthresh = 5_000
+        cc.avoid(4_999, 0, 0.0)
+        assert cc.cwnd == 5_000
         cc.on_loss(10_000, 0)
         assert (cc.cwnd, cc.ssthresh) == (5_000, 5_000)
         cc.avoid(4_999, 0, 0.0)
@@ -229,6 +298,33 @@ class TestCongestionControl:
         cc.cwnd = 4_000
         cc.on_ack(3_000, 0, 0.0)
         assert cc.cwnd == 5_000, "by a segment at most"
+
+
+class TestCubic:
+    @pytest.mark.rfc("9438", "4.2-c")
+    def test_pauses_are_no_part_of_the_epoch(self) -> None:
+        cc = Cubic(1000)
+        cc.on_pause(7)
+        assert cc.epoch_us is None, "it has not begun"
+        cc.on_loss(100_000, 0)
+        cc.avoid(1000, 5_000, 100_000.0)
+        cc.on_pause(300)
+        cc.on_pause(20)
+        assert cc.epoch_us == 5_320
+
+    @pytest.mark.rfc("9438", "4.4-a")
+    def test_growth_is_in_proportion_to_what_was_acknowledged(self) -> None:
+        def grown(acked: int) -> float:
+            cc = Cubic(1000)
+            cc.cwnd = 100_000
+            cc.on_loss(100_000, 0)
+            cc.avoid(0, 0, 100_000.0)
+            before = cc.cwnd
+            cc.avoid(acked, 2_000_000, 100_000.0)
+            return cc.cwnd - before
+
+        assert grown(1_000) > 100
+        assert grown(4_000) == pytest.approx(4 * grown(1_000), abs=4)
 
 
 class TestFlight:

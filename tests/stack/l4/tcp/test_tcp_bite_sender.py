@@ -179,3 +179,39 @@ def test_recovery_is_forgotten_once_all_was_acknowledged() -> None:
     sacks(peer, 10)
     assert peer.conn.snd.recovery is None
     assert peer.layer.poll_at() is None
+
+
+@pytest.mark.rfc("9293", "SHLD-7", "MUST-17")
+@pytest.mark.parametrize(("nodelay", "finish"), [(False, False), (True, False), (False, True), (True, True)])
+def test_a_rest_rides_with_its_super_segment_where_it_would_go_alone_too(nodelay: bool, finish: bool) -> None:
+    """Nagle holds it back otherwise; with a FIN behind it nothing more will come to join it."""
+    peer = Peer(tx_checksum=True, tx_segmentation=65535).connected(options=mss(1000))
+    peer.conn.nodelay = nodelay
+    peer.conn.send(bytes(2500))
+    if finish:
+        peer.conn.shutdown()
+    sizes = [len(seg.data) for seg in peer.drain()]
+    assert sizes == ([2500] if nodelay or finish else [2000])
+
+
+def test_the_wait_for_the_peers_fin_begins_when_ours_was_acknowledged() -> None:
+    """And only where nobody reads any more."""
+    peer = in_established(fin_wait_2_us=60 * SECOND, user_timeout_us=None)
+    peer.conn.close()
+    peer.expects("FA")
+    peer.wait(10 * SECOND)
+    peer.drain()
+    peer.sends("A", ack=2)
+    peer.wait(70 * SECOND - 1)
+    peer.assert_state(State.FIN_WAIT_2)
+    peer.wait(70 * SECOND)
+    assert peer.conn.closed
+
+    peer = in_established(fin_wait_2_us=60 * SECOND, user_timeout_us=None)
+    peer.conn.shutdown()
+    peer.expects("FA")
+    peer.sends("A", ack=2)
+    peer.silence(until=600 * SECOND)
+    peer.conn.close()
+    peer.wait(660 * SECOND)
+    assert peer.conn.closed
