@@ -15,9 +15,8 @@ from sortedcontainers import SortedList
 
 K = TypeVar("K")
 
-_Entry = tuple[
-    int, int, Any
-]  # where it is placed (µs), a number that keeps keys from being compared, the key
+# Where it is placed (µs), a number that keeps keys from being compared, the key.
+_Entry = tuple[int, int, Any]
 
 
 class _Timer:

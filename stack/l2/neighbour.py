@@ -33,9 +33,8 @@ SENT = 0  # in the outgoing queue
 QUEUED = 1  # waits for the neighbour's answer
 DROPPED = 4  # no room; counted
 
-Ask = Callable[
-    [int, bytes | None], None
-]  # of an address: by unicast to its last MAC address, or by broadcast (None)
+# Of an address: by unicast to its last MAC address, or by broadcast (None).
+Ask = Callable[[int, bytes | None], None]
 Deliver = Callable[[Frame], int]
 
 
@@ -111,9 +110,8 @@ class NeighbourCache:
         self.ask: Ask = lambda _address, _mac: None
         self._tail = header_tail
         self._deliver = deliver
-        self._known: OrderedDict[int, bytes] = (
-            OrderedDict()
-        )  # address to header, stale ones too; latest news last
+        # address to header, stale ones too; latest news last
+        self._known: OrderedDict[int, bytes] = OrderedDict()
         self._asked: dict[int, _Question] = {}
         self._waiting = 0  # frames in all questions
         self._deadlines: Deadlines[int] = Deadlines()

@@ -183,9 +183,8 @@ class IcmpLayer:
         assert header is not None, "its length was checked"
         octets = packet.payload[ICMP_HEADER_LENGTH:]
         if header.length:
-            octets = octets[
-                : header.length << 2
-            ]  # RFC 5508 REQ-3d: extensions are no part of the quote (RFC 4884 §4)
+            # RFC 5508 REQ-3d: extensions are no part of the quote (RFC 4884 §4)
+            octets = octets[: header.length << 2]
         quote = read_quote(octets)
         if (
             quote is None

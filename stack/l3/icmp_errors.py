@@ -106,9 +106,8 @@ class IcmpErrors:
         True where the error waits to be sent.
         """
         if type_ not in SENT_TYPES:
-            self.counters.bad_type += (
-                1  # RFC 1122 §3.2.2.2-a, RFC 1812 §4.3.3.3-a: no Redirect, no Source Quench
-            )
+            # RFC 1122 §3.2.2.2-a, RFC 1812 §4.3.3.3-a: no Redirect, no Source Quench
+            self.counters.bad_type += 1
             return False
         quoted = read_quote(quote)
         if quoted is None:

@@ -25,9 +25,8 @@ class Routes:
 
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
-        self._table: SortedDict[int, dict[int, list[int]]] = (
-            SortedDict()
-        )  # -prefix length -> network -> gateways
+        # -prefix length -> network -> gateways
+        self._table: SortedDict[int, dict[int, list[int]]] = SortedDict()
         self._dead: dict[int, int] = {}  # gateway -> when it is tried again, µs
         self.version = 0
 

@@ -13,9 +13,8 @@ from usernat.stack.l4.tcp.hystart import HyStart
 
 Saved = tuple[float | int | None, ...]  # what `save` hands to `restore`
 
-UNLIMITED = (
-    1 << 30
-)  # RFC 5681 §3.1-d: ssthresh starts arbitrarily high; this is the largest window of RFC 7323
+# RFC 5681 §3.1-d: ssthresh starts arbitrarily high; this is the largest window of RFC 7323
+UNLIMITED = 1 << 30
 
 
 def initial_window(smss: int) -> int:

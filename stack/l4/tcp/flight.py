@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_RECORDS = 4096  # beyond this, pieces share a record: tiny segments must not cost more than they carry
-MAX_PIECES = (
-    2 * MAX_RECORDS
-)  # beyond this, a peer's SACK blocks cut no more of them: each odd edge would cost one
+# Beyond this, a peer's SACK blocks cut no more of them: each odd edge would cost one.
+MAX_PIECES = 2 * MAX_RECORDS
 
 
 _start = attrgetter("start")

@@ -170,9 +170,8 @@ class TcpLayer:
             counters.port_zero += 1
             return
         if seg.options is not None and seg.options.malformed:
-            counters.malformed_options += (
-                1  # RFC 9293 §3.1 MUST-7: what could be read counts, the rest is passed over
-            )
+            # RFC 9293 §3.1 MUST-7: what could be read counts, the rest is passed over
+            counters.malformed_options += 1
         key = (packet.src, seg.source_port, packet.dst, seg.destination_port)
         entry = self.table.get(key)
         if entry is not None:

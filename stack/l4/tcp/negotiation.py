@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 IP_HEADER_LENGTH = 20
 FIXED_HEADERS = IP_HEADER_LENGTH + HEADER_LENGTH
 DEFAULT_MSS = 536  # RFC 9293 §3.7.1 MUST-15
-MIN_MSS = (
-    48  # a peer that asks for less (an attack on our CPU, or a bug) is sent this much; 0 counts as absent
-)
+MIN_MSS = 48  # who asks for less (an attack on our CPU, or a bug) is sent this much; 0 counts as absent
 
 
 def take_syn(c: Connection, seg: Segment, now: int) -> None:

@@ -281,9 +281,8 @@ class Receiver:
         buffer = self._memory.share(self.limit)
         gain = self.rcv_nxt + buffer - self.queue.size - self.edge
         if self.edge - self.rcv_nxt < 2 * self.mss:
-            return gain >= max(
-                1, min(buffer >> 1, self.mss)
-            )  # nothing gained is no news, however small the buffer
+            # nothing gained is no news, however small the buffer
+            return gain >= max(1, min(buffer >> 1, self.mss))
         return gain >= max(buffer >> 2, self.mss)
 
     def clear(self) -> None:

@@ -73,16 +73,14 @@ class Recovery:
             self._undo = Undo(sender.cc)
         flight = sender.snd_nxt - sender.snd_una
         if self.phase == FAST:
-            flight = min(
-                flight, sender.cc.ssthresh
-            )  # FlightSize still counts what has arrived; RFC 5681 §4.3-a: from the lowered window
+            # FlightSize still counts what has arrived; RFC 5681 §4.3-a: from the lowered window
+            flight = min(flight, sender.cc.ssthresh)
         sender.cc.on_timeout(flight, now, again=again)
         sacked = self._lose(now)
         # RFC 5682 §3.1: not while an earlier recovery has not ended
         self._frto = Frto(sender.snd_nxt, sacked) if not again and self.phase == SIGNS else None
-        self._restart(
-            TIMEOUT
-        )  # RFC 6675 §5.1-b, RFC 6582 §3.2-4a: fast recovery ends, and none begins before RecoveryPoint
+        # RFC 6675 §5.1-b, RFC 6582 §3.2-4a: fast recovery ends, and none begins before RecoveryPoint
+        self._restart(TIMEOUT)
         self._first_due = True  # RFC 6298 §5.4-a
 
     def on_reordering_timeout(self, now: int) -> None:
@@ -129,9 +127,8 @@ class Recovery:
         elif self._frto is not None:
             return None
         else:
-            gap = (
-                self.board.lost.first
-            )  # RFC 6675 §4-c, rule 1 of NextSeg: the lowest that is lost and was not sent again
+            # RFC 6675 §4-c, rule 1 of NextSeg: the lowest that is lost and was not sent again
+            gap = self.board.lost.first
             # RFC 6675 §5-h: only while cwnd - pipe is at least one segment
             if gap is not None and self.room() < min(mss, gap[1] - gap[0]):
                 gap = None
@@ -140,9 +137,8 @@ class Recovery:
     def leftover(self, mss: int) -> Range | None:
         """What is to be sent again if there was no new data to send."""
         if self._frto is not None and self._frto.is_stuck(self.sender.snd_nxt):
-            self._frto = (
-                None  # RFC 5682 §2.1-b: Nagle or the window holds the new text back; back to what is lost
-            )
+            # RFC 5682 §2.1-b: Nagle or the window holds the new text back; back to what is lost
+            self._frto = None
             return self.retransmission(mss)
         return None
 

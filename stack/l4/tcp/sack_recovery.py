@@ -119,9 +119,8 @@ class SackRecovery(Recovery):
         if again and self.phase in {FAST, TIMEOUT}:
             self._lower_again(now)
         elif lost and self.phase == RESEND:
-            self.phase = (
-                SIGNS  # it has left since all went again, and that is lost for no reason but congestion
-            )
+            # It has left since all went again, and that is lost for no reason but congestion.
+            self.phase = SIGNS
         return bool(lost)
 
     def _go_on(self, acked: int, octets: int, now: int, *, safe: bool) -> None:

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from usernat.stack.rangeset import Range
 
 MAX_EXPECTED_SAMPLES = 64
-BURSTS = (
-    DUP_THRESH + 1
-)  # what the device cuts is lost as a whole: a window goes in so many parts that the others show it
+# What the device cuts is lost as a whole: a window goes in so many parts that the others show it.
+BURSTS = DUP_THRESH + 1
 
 
 class Sender:

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from usernat.stack.rangeset import Range
 
 GRANULARITY_US = 2_000  # added to two round trips: shorter than what timers keep and peers' interrupts take
-MAX_ACK_DELAY_US = (
-    200_000  # RFC 8985 §7.2-b, TLP.max_ack_delay: how long a peer may wait with the ACK of a lone segment
-)
+# RFC 8985 §7.2-b, TLP.max_ack_delay: how long a peer may wait with the ACK of a lone segment
+MAX_ACK_DELAY_US = 200_000
 NO_SAMPLE_US = 1_000_000
 
 

@@ -102,9 +102,8 @@ class TimeWait:
             counters.blind_reset += 1
             return False
         if flags & (FIN | ACK | SYN) == FIN | ACK and seq + seg.length == self.rcv_nxt:
-            self.layer.restart_time_wait(
-                self, now
-            )  # RFC 9293 §3.10.7.4-m: the peer's FIN again, so our ACK of it was lost
+            # RFC 9293 §3.10.7.4-m: the peer's FIN again, so our ACK of it was lost
+            self.layer.restart_time_wait(self, now)
         elif flags & SYN:
             counters.blind_syn += 1
         else:

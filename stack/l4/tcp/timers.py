@@ -35,7 +35,7 @@ class Timers:
 
     retransmit: RFC 6298. probe: the tail loss probe (RFC 8985 §7.2). reorder: RACK's (§6.2-h). At most one of these two is set, and never
     to a later time than `retransmit`, so that of the three just one counts, as if there were no others (§8-a). persist: zero-window probes, or the end of waiting for a better window. delayed_ack: RFC 9293 §3.8.6.3.
-    hold: no new text before then (`ecn.py`). keepalive: §3.8.4. give_up: R2 of §3.8.3. linger: the wait in FIN-WAIT-2 after close().
+    hold: no text before then, new or old (`ecn.py`). keepalive: §3.8.4. give_up: R2 of §3.8.3. linger: the wait in FIN-WAIT-2 after close().
     """
 
     __slots__ = (

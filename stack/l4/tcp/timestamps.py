@@ -10,9 +10,8 @@ from __future__ import annotations
 from usernat.stack.l4.tcp.seq import MASK, is_before
 
 TICK_US = 1_000
-STALE_US = (
-    24 * 24 * 3600 * 1_000_000
-)  # RFC 7323 §5.5-a: 24 days, after which the sign of a comparison means nothing
+# RFC 7323 §5.5-a: 24 days, after which the sign of a comparison means nothing
+STALE_US = 24 * 24 * 3600 * 1_000_000
 
 
 class Timestamps:

@@ -33,9 +33,8 @@ def transmit(c: Connection, now: int, budget: int) -> int:
             _send_syn(c, now)
             emitted = 1
         elif c.rcv.ack == ACK_NOW:
-            emitted = _send_control(
-                c, now
-            )  # SYN-RECEIVED: a challenge ACK, or the answer to what was not acceptable
+            # SYN-RECEIVED: a challenge ACK, or the answer to what was not acceptable
+            emitted = _send_control(c, now)
     else:
         emitted = _send_text(c, now, budget)
         if emitted >= budget and (c.unfinished or c.rcv.ack == ACK_NOW):
@@ -106,9 +105,8 @@ def _send_range(c: Connection, start: int, end: int, now: int, mss: int, sack: b
     if c.ecn is not None and length > 0 and not again and snd.snd_wnd:  # RFC 3168 §6.1.5-a, §6.1.6-a
         ect = True
         if snd.cc.lowered:
-            flags |= (
-                CWR  # RFC 3168 §6.1.2-c: with the first new text after cwnd was lowered, for whatever reason
-            )
+            # RFC 3168 §6.1.2-c: with the first new text after cwnd was lowered, for whatever reason
+            flags |= CWR
             snd.cc.lowered = False
     emit(
         c,
