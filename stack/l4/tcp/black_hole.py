@@ -1,8 +1,8 @@
 """Path MTU black holes: where large datagrams vanish and no ICMP error says so (RFC 2923 §2.1; the way out is that of RFC 4821 §7.7, RFC 8899 §4.3).
 
-When full-sized segments time out again and again, this connection tries smaller ones: datagrams of 1200 bytes, then of 576. Where these
-fare no better it is not their size, and the old one comes back. Where one gets through it may have been the size, or the weather: after a while the
-full size is tried once more, and each time that this fails, the while is twice as long.
+When what is sent again times out again and again, this connection tries it smaller: in datagrams of 1200 bytes, then of 576, then as large as
+before, and so on, for while nothing gets through nobody can tell a size from an outage. Where a small one gets through it may have been the
+size, or the weather: after a while the full size is tried once more, and each time that this fails, the while is twice as long.
 """
 
 from __future__ import annotations
@@ -22,36 +22,29 @@ RETRY_US = 15_000_000  # at first; at last as long as the estimate of a router i
 
 
 class BlackHole:
-    """One suspicion. limit: the largest datagram, in bytes, that is sent. until: µs, when the full size is tried again; wait_us: the while before.
+    """One suspicion. limit: the largest datagram, in bytes, that is sent. until: µs, when the full size is tried again; wait_us: the while before."""
 
-    acquitted: no size got through, so it is not the size.
-    """
-
-    __slots__ = ("acquitted", "limit", "until", "wait_us")
+    __slots__ = ("limit", "until", "wait_us")
 
     def __init__(self) -> None:
         self.limit = UNLIMITED
         self.until = 0
         self.wait_us = RETRY_US
-        self.acquitted = False
 
 
 def on_timeout(c: Connection, now: int) -> None:
     """The retransmission timer has expired, without progress `c.snd.timeouts` times by now."""
     hole, snd = c.black_hole, c.snd
-    if snd.timeouts < SUSPICIOUS_TIMEOUTS or (hole is not None and hole.acquitted):
+    if snd.timeouts < SUSPICIOUS_TIMEOUTS:
         return
-    if hole is None or hole.limit == UNLIMITED:
-        # headers and all, what is sent again is not larger than what would be tried
-        if min(snd.smss, snd.snd_nxt - snd.snd_una) <= STEPS[0] - FIXED_HEADERS:
-            return
-        hole = c.black_hole = hole or BlackHole()
-    step = next((step for step in STEPS if step < min(c.path_mtu, hole.limit)), None)
-    if step is None:
-        hole.limit, hole.acquitted = UNLIMITED, True
-    else:
-        hole.limit, hole.until = step, now + hole.wait_us
-        c.layer.counters.black_holes += 1
+    size = min(snd.smss, snd.snd_nxt - snd.snd_una) + FIXED_HEADERS
+    limit = next((step for step in STEPS if step < size), UNLIMITED)
+    if hole is None:
+        if limit == UNLIMITED:
+            return  # it was small already
+        hole = c.black_hole = BlackHole()
+    hole.limit, hole.until = limit, now + hole.wait_us
+    c.layer.counters.black_holes += limit < UNLIMITED
     resize(c)
 
 
@@ -59,9 +52,7 @@ def on_progress(c: Connection, now: int) -> None:
     """SND.UNA has moved on a connection that suspects, or did."""
     hole = c.black_hole
     assert hole is not None
-    if hole.acquitted:
-        c.black_hole = None
-    elif hole.limit < UNLIMITED and hole.until <= now:
+    if hole.limit < UNLIMITED and hole.until <= now:
         hole.limit = UNLIMITED
         hole.wait_us = min(2 * hole.wait_us, AGE_US)
         resize(c)

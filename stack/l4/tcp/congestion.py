@@ -105,6 +105,9 @@ class CongestionControl:
             self.cwnd = initial_window(smss)
         self.smss = smss
         self.cwnd = max(self.cwnd, smss)
+        self.ssthresh = max(
+            self.ssthresh, 2 * smss
+        )  # below that, recovery would end with less than a segment
 
     def save(self) -> Saved:
         """The state before a congestion event, for `restore`."""

@@ -61,6 +61,16 @@ class Cubic(CongestionControl):
         self.cwnd = int(exact)
         self._fraction = exact - self.cwnd
 
+    def set_smss(self, smss: int) -> None:
+        """The cube counts in segments, which are now of another size."""
+        ratio = self.smss / smss
+        self.w_max *= ratio
+        self.w_est *= ratio
+        self.cwnd_prior *= ratio
+        if self.epoch_us is not None:
+            self.k *= ratio ** (1 / 3)
+        super().set_smss(smss)
+
     def on_pause(self, duration_us: int) -> None:
         """RFC 9438 §4.2-c: time in which the application was the limit is not part of t."""
         if self.epoch_us is not None:

@@ -37,7 +37,7 @@ def agreed(c: Connection, flags: int) -> bool:
     """Whether the peer's SYN makes it so (RFC 3168 §6.1.1-b).
 
     §6.1.1-c: whoever sent a SYN of its own must have asked with each: after one that did not, nothing may be marked ECT, whatever the
-    peer says. §6.1.1-d: nor where the peer's says nothing.
+    peer says. §6.1.1-d: nor where the peer's says nothing, which any other pair of the two bits does (§6.1.1-f).
     """
     marks = flags & (ECE | CWR)
     asked = c.config.ecn == ASK and not c.snd.timeouts and not c.passive
@@ -61,10 +61,9 @@ def on_syn_again(c: Connection, flags: int) -> None:
 
 def on_ack(ecn: Ecn, c: Connection, flags: int, ack: int, now: int) -> None:
     """An acceptable ACK, before it is heeded otherwise: cwnd is lowered from what was in flight then."""
-    if flags & ECE:
-        c.snd.cwnd_limited = False  # RFC 3168 §6.1.2-d: an ACK that says ECE does not enlarge cwnd
-        if ack > ecn.lowered_at:  # RFC 3168 §6.1.2-b: once for all marks of a window
-            _lower(ecn, c, now)
+    c.snd.marked = flags & ECE > 0
+    if c.snd.marked and ack > ecn.lowered_at:  # RFC 3168 §6.1.2-b: once for all marks of a window
+        _lower(ecn, c, now)
 
 
 def on_segment(ecn: Ecn, c: Connection, seg: Segment) -> None:

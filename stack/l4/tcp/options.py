@@ -61,7 +61,7 @@ def read_options(area: Buffer) -> Options:
         kind = area[at]
         if kind == END:  # MUST-4
             break
-        if kind == NO_OPERATION:
+        if kind == NO_OPERATION:  # MUST-4
             at += 1
             continue
         # RFC 9293 §3.1 MUST-6, MUST-68: everything else has a length octet and is skipped by it, known or not

@@ -96,6 +96,10 @@ class Recovery:
         self._undo = self._frto = None
         self._restart(RESEND)
 
+    def confirm(self) -> None:
+        """The network has marked a segment: that was congestion, whatever became of what was sent again."""
+        self._undo = self._frto = None
+
     @property
     def is_over(self) -> bool:
         """Whether nothing is remembered here that matters."""
@@ -181,7 +185,7 @@ class Recovery:
     def _grow(self, acked: int, now: int) -> None:
         """SND.UNA moved outside fast recovery."""
         sender = self.sender
-        if self.phase == TIMEOUT or sender.cwnd_limited:
+        if not sender.marked and (self.phase == TIMEOUT or sender.cwnd_limited):  # RFC 3168 §6.1.2-d
             sender.cc.on_ack(acked, now, sender.rtt.srtt_us)
         if self.phase != SIGNS and sender.snd_una >= self.point:
             self._end()

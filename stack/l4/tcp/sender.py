@@ -40,6 +40,7 @@ class Sender:
 
     smss: payload of a full segment without SACK blocks. scale: Snd.Wind.Shift. sack: the peer sent SACK-permitted.
     recover: RFC 6582. cwnd_limited: it was cwnd that ended the last turn. keep_timer: the last ACK must not restart the timer.
+    marked: the last ACK echoed a congestion mark.
     override: the time to wait for a better window is over. urgent: SND.UP, the octet after the urgent data.
     timeouts: of the retransmission timer since the last progress. undone: congestion events that turned out to be none.
     undone_at: SND.NXT at the last of them.
@@ -55,6 +56,7 @@ class Sender:
         "flight",
         "iss",
         "keep_timer",
+        "marked",
         "max_window",
         "nodelay",
         "override",
@@ -104,6 +106,7 @@ class Sender:
         self.recover = iss  # RFC 6582 §3.2-0a
         self.cwnd_limited = False
         self.keep_timer = False
+        self.marked = False
         self.override = False
         self.timeouts = 0
         self.undone = 0
@@ -139,6 +142,8 @@ class Sender:
         """
         acked = ack - self.snd_una
         dsack, blocks = split_dsack(blocks, ack)
+        if blocks:
+            self.probe.due = False  # RFC 8985 §7.2-a: with SACK information RACK goes on by itself
         mended = self.probe.on_ack(ack, dsack, bare=False)
         gone = self._advance(ack, echo_us, now) if acked else []
         recovery = self.recovery
@@ -152,7 +157,9 @@ class Sender:
         else:
             if dsack is not None:
                 self.rack_state().on_dsack(ack, self.snd_nxt)
-            if acked and self.cwnd_limited and not mended:
+            if (
+                acked and self.cwnd_limited and not (mended or self.marked)
+            ):  # RFC 3168 §6.1.2-d: a marked ACK does not enlarge cwnd
                 self.cc.on_ack(acked, now, self.rtt.srtt_us)
         if mended:  # RFC 8985 §7.4-a
             self.cc.on_loss(self.snd_nxt - ack + acked, now)
@@ -213,6 +220,8 @@ class Sender:
         """The peer echoes a congestion mark: as a loss, but nothing is sent again, and none where a loss is answered (RFC 3168 §6.1.2-a, -b)."""
         if self.recovery is None or self.recovery.phase not in {FAST, TIMEOUT}:
             self.cc.on_mark(self.snd_nxt - self.snd_una, now)
+        else:
+            self.recovery.confirm()
         self.cc.lowered = True
 
     def resend(self) -> None:

@@ -15,6 +15,7 @@ from tests.stack.l4.tcp.states import (
     in_syn_received,
     in_time_wait,
 )
+from tests.stack.packets import GUEST, GUEST_MAC
 from usernat.stack.l4.tcp.state import State, TcpError
 from usernat.stack.l4.tcp.time_wait import MAX_REPLIES, TimeWait
 
@@ -124,7 +125,7 @@ def test_a_window_closed_from_the_start_is_not_probed_before_its_time() -> None:
     peer = Peer().is_called()
     peer.conn.send(b"early")
     peer.sends("SA", window=0)
-    peer.expects("A", seq=1, ack=1)
+    peer.expects("A", seq=1, ack=1, data=b"")
     peer.silence(until=peer.conn.snd.rtt.rto_us - 1)
     peer.expects("A", at=peer.conn.snd.rtt.rto_us, seq=1, data=b"e")
 
@@ -140,13 +141,22 @@ def test_a_connection_has_one_turn_a_batch() -> None:
     assert list(peer.layer.work) == [peer.conn]
 
 
-@pytest.mark.parametrize("budget", [1, 3])
-def test_answers_without_a_connection_keep_to_the_budget(budget: int) -> None:
-    peer = Peer()
-    for number in range(4):
-        peer.raw(peer.segment("S", seq=number))
-    assert len(peer.rig.interface.transmit(peer.rig.now, budget)) == budget
-    assert len(peer.drain()) == 4 - budget
+@pytest.mark.rfc("9293", "MUST-48", "MUST-49")
+def test_what_leaves_is_marked_as_the_connection_says() -> None:
+    peer = in_established()
+    for ttl, tos in ((64, 0), (7, 0x48)):
+        peer.conn.ttl, peer.conn.tos = ttl, tos
+        peer.conn.send(b"x")
+        peer.rig.interface.ethernet.neighbours.learn(GUEST, GUEST_MAC, peer.rig.now)
+        (datagram,) = peer.rig.sent()
+        assert (datagram.ttl, datagram.tos) == (ttl, tos)
+        peer.sends("A", ack=peer.conn.snd.snd_nxt - peer.conn.snd.iss)
+    called = Peer()
+    called.layer.connect(GUEST, 40000).tos = 0x4B
+    (syn,) = called.rig.sent()
+    assert syn.tos == 0x48, "the two lowest bits are not the user's"
+    fresh = in_established().conn
+    assert (fresh.ttl, fresh.tos) == (64, 0)
 
 
 @pytest.mark.rfc("9293", "3.10.7.4-l")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.stack.l4.tcp.peer import Peer
-from tests.stack.l4.tcp.segments import LINUX_SYN, SECOND, mss, stamps
+from tests.stack.l4.tcp.segments import LINUX_SYN, SECOND, mss, scale, stamps
 from tests.stack.l4.tcp.states import (
     in_close_wait,
     in_established,
@@ -201,6 +201,11 @@ CASES: dict[str, tuple[Setup, Event, list[str]]] = {
         lambda: Peer(max_half_open=1).calls(),
         on_another(lambda _: None, arrives("S")),
         ["half_open_evicted"],
+    ),
+    "LISTEN, scale of fifteen": (
+        listening(),
+        on_another(lambda _: None, arrives("S", options=scale(15))),
+        ["malformed_options"],
     ),
     "held, SYN again": (held, arrives("S", seq=0), ["duplicate_syn"]),
     "held, RST": (held, on_another(lambda peer: peer.sends("S"), arrives("R", seq=0)), ["resets_received"]),

@@ -215,3 +215,13 @@ def test_the_wait_for_the_peers_fin_begins_when_ours_was_acknowledged() -> None:
     peer.conn.close()
     peer.wait(660 * SECOND)
     assert peer.conn.closed
+
+
+@pytest.mark.rfc("9293", "MUST-38")
+@pytest.mark.parametrize(("window", "leaves"), [(499, False), (500, True)])
+def test_half_of_the_largest_window_ever_offered_is_worth_a_segment(window: int, leaves: bool) -> None:
+    peer = Peer().connected(options=mss(1460), window=1000)
+    peer.conn.send(bytes(5000))
+    assert [len(seg.data) for seg in peer.drain()] == [1000]
+    peer.sends("A", ack=1001, window=window)
+    assert [len(seg.data) for seg in peer.drain()] == [window] * leaves

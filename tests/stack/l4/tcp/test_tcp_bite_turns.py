@@ -43,6 +43,15 @@ def test_a_turn_says_how_many_frames_left_and_whether_there_are_more() -> None:
     assert (turn(peer, 2), peer.layer.pending) == (2, False), "exactly all"
 
 
+@pytest.mark.parametrize("budget", [1, 3])
+def test_answers_without_a_connection_keep_to_the_budget(budget: int) -> None:
+    peer = Peer()
+    for number in range(4):
+        peer.raw(peer.segment("S", seq=number))
+    assert turn(peer, budget) == budget
+    assert turn(peer, 9) == 4 - budget
+
+
 def test_turns_without_text() -> None:
     peer = Peer()
     peer.conn = peer.layer.connect(GUEST, 40000, local_port=49152)
@@ -61,7 +70,7 @@ def test_turns_without_text() -> None:
     until_due(other)
     other.sends("A", seq=70_000, data=b"x", flush=False)
     other.conn.keepalive_due = True
-    assert turn(other, 9) == 2, "both"
+    assert turn(other, 9) == 1, "both in one"
 
 
 def test_every_segment_is_counted_once() -> None:

@@ -31,10 +31,32 @@ def next_timeout(peer: Peer) -> int:
 
 
 def test_smaller_and_smaller_and_back() -> None:
-    """Two time-outs in full size, then 1200, 576, and what was, for it is not the size."""
+    """Two time-outs in full size, then 1200, 576, and what was; and so on, for it may still be the size, once an outage is over."""
     peer = sending()
-    assert [next_timeout(peer) for _ in range(7)] == [1460, 1460, 1160, 536, 1460, 1460, 1460]
-    assert peer.count("black_holes") == 2
+    assert [next_timeout(peer) for _ in range(8)] == [1460, 1460, 1160, 536, 1460, 1160, 536, 1460]
+    assert peer.count("black_holes") == 4
+
+
+def test_an_outage_on_a_path_that_takes_little() -> None:
+    """What was known to get through is tried again and again, whatever the outage made of it."""
+    peer = sending()
+    for _ in range(SUSPICIOUS_TIMEOUTS):
+        size = next_timeout(peer)
+    assert size == 1160
+    exchange(peer)
+    peer.conn.send(bytes(4 * 1460))
+    peer.drain()
+    sizes = [next_timeout(peer) for _ in range(9)]
+    assert sizes[:2] == [1160, 1160]
+    assert sizes.count(1160) == 4
+    assert sizes.count(536) == 3
+
+
+@pytest.mark.parametrize(("octets", "smaller"), [(1161, 1160), (700, 536), (537, 536)])
+def test_short_flights_are_tried_smaller_too(octets: int, smaller: int) -> None:
+    """A path may take less than 1200."""
+    peer = sending(count=1, size=octets)
+    assert [next_timeout(peer) for _ in range(3)] == [octets, octets, smaller]
 
 
 @pytest.mark.parametrize(("passes", "timeouts"), [(1200, 3), (576, 4)])
@@ -83,7 +105,7 @@ def exchange(peer: Peer) -> int:
     return max(sizes)
 
 
-@pytest.mark.parametrize("octets", [1, 536, 1160])
+@pytest.mark.parametrize("octets", [1, 535, 536])
 def test_small_segments_are_not_suspected(octets: int) -> None:
     """It cannot be their size."""
     peer = sending(count=1, size=octets)
@@ -93,10 +115,11 @@ def test_small_segments_are_not_suspected(octets: int) -> None:
     assert peer.conn.black_hole is None
 
 
-def test_progress_in_full_size_ends_the_suspicion() -> None:
+def test_progress_in_full_size_acquits() -> None:
     peer = sending()
     for _ in range(5):
-        next_timeout(peer)
-    assert peer.conn.black_hole is not None
+        size = next_timeout(peer)
+    assert size == 1460
     peer.sends("A", ack=1461)
-    assert peer.conn.black_hole is None
+    assert {len(seg.data) for seg in peer.drain()} <= {1460}
+    assert peer.conn.snd.smss == 1460

@@ -116,6 +116,26 @@ class TestCongestion:
         assert cc.cwnd == 600
 
     @pytest.mark.rfc("9438", "4.1-a", "4.6-a", "4.6-b", "4.7-a")
+    @pytest.mark.parametrize("kind", [NewReno, Cubic])
+    def test_larger_segments(self, kind: type[NewReno | Cubic]) -> None:
+        """A window of octets stays; but no threshold falls below two segments, or recovery would end with less than one."""
+        cc = kind(500)
+        cc.on_loss(1500, 0)
+        assert cc.ssthresh < 2 * 1460
+        cc.set_smss(1460)
+        assert cc.ssthresh == 2 * 1460
+
+    def test_cubic_keeps_its_course_in_segments_of_another_size(self) -> None:
+        """W_max and the rest are counted in segments: as many octets as before."""
+        cc = Cubic(1000)
+        cc.cwnd = 100_000
+        cc.on_loss(100_000, 0)
+        cc.on_ack(1000, 0, 100_000.0)
+        cc.set_smss(500)
+        assert cc.w_max * 500 == pytest.approx(100_000)
+        assert cc.w_cubic(cc.k) * 500 == pytest.approx(100_000)
+        assert cc.w_cubic(0.0) * 500 == pytest.approx(cc.cwnd, rel=0.02)
+
     def test_cubic_reduction(self) -> None:
         """Of what is in flight, be cwnd what it may."""
         cc = Cubic(self.SMSS)

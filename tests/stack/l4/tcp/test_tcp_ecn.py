@@ -48,7 +48,7 @@ def cwrs(segments: list[Seg]) -> list[int]:
 # -- §6.1.1: the handshake -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.rfc("3168", "6.1.1-a", "6.1.1-b", "6.1.1-e")
+@pytest.mark.rfc("3168", "6.1.1-a", "6.1.1-b", "6.1.1-e", "6.1.1-f")
 @pytest.mark.parametrize("mode", ["off", "answer", "ask"])
 @pytest.mark.parametrize("marks", ["", "E", "W", "EW"])
 def test_called(mode: str, marks: str) -> None:
@@ -61,7 +61,7 @@ def test_called(mode: str, marks: str) -> None:
     assert (found.ecn is not None) is agreed  # type: ignore[union-attr]
 
 
-@pytest.mark.rfc("3168", "6.1.1-a", "6.1.1-b", "6.1.1-d", "6.1.1-e")
+@pytest.mark.rfc("3168", "6.1.1-a", "6.1.1-b", "6.1.1-d", "6.1.1-e", "6.1.1-f")
 @pytest.mark.parametrize("mode", ["off", "answer", "ask"])
 @pytest.mark.parametrize("marks", ["", "E", "W", "EW"])
 def test_calling(mode: str, marks: str) -> None:
@@ -78,9 +78,9 @@ def test_calling(mode: str, marks: str) -> None:
     assert peer.expects("PA").tos == (ECT_0 if peer.conn.ecn is not None else 0)
 
 
-@pytest.mark.rfc("3168", "6.1.1-b", "6.1.1-c")
+@pytest.mark.rfc("3168", "6.1.1-b", "6.1.1-c", "6.1.1-f")
 @pytest.mark.parametrize("mode", ["off", "answer", "ask"])
-@pytest.mark.parametrize("marks", ["", "EW"])
+@pytest.mark.parametrize("marks", ["", "E", "W", "EW"])
 def test_both_call(mode: str, marks: str) -> None:
     """Simultaneous open: only where our own SYN has asked, too."""
     peer = Peer(ecn=mode)
@@ -285,6 +285,31 @@ def test_mark_heard_in_recovery_is_answered_and_no_more() -> None:
     assert recovery(peer).phase == FAST
     assert len(cwrs(again)) == 1
     assert peer.conn.snd.cc.ssthresh == ssthresh
+
+
+@pytest.mark.rfc("3168", "6.1.2-a")
+@pytest.mark.parametrize("mark", ["", "E"])
+def test_mark_in_recovery_cannot_be_undone(mark: str) -> None:
+    """What was sent again was not lost, says the D-SACK; but the network was congested, says the mark."""
+    peer = capable()
+    peer.wait(RTT)
+    assert indices(sacks(peer, 1, (2, 5))) == [1]
+    sacks(peer, 1, (2, 6), flags="A" + mark)
+    sacks(peer, 6, (1, 2))
+    assert peer.conn.snd.undone == (not mark)
+    assert (peer.conn.snd.cc.ssthresh > 5 * SIZE) == (not mark)
+
+
+@pytest.mark.rfc("3168", "6.1.2-d")
+def test_cwnd_does_not_grow_by_marked_acks_after_a_time_out() -> None:
+    peer = capable(extra=0)
+    while peer.conn.snd.recovery is None:
+        peer.wait(min(peer.conn.timers.probe, peer.conn.timers.retransmit) - peer.start)
+        peer.drain()
+    sacks(peer, 1, flags="AE")
+    assert peer.conn.snd.cc.cwnd == SIZE
+    sacks(peer, 2)
+    assert peer.conn.snd.cc.cwnd == 2 * SIZE
 
 
 @pytest.mark.rfc("3168", "6.1.2-e")

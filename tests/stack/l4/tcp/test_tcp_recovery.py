@@ -86,8 +86,7 @@ def test_rto_backs_off_and_retransmits_the_head() -> None:
     at, gap = 0, RTO
     for _ in range(12):
         at += gap
-        seg = peer.expects("A", at=at, seq=1)
-        assert len(seg.data) == SIZE
+        peer.expects("A", at=at, seq=1)  # how much of it is `black_hole.py`'s business
         gap = min(2 * gap, MINUTE)
         if at + gap > 5 * MINUTE:
             break

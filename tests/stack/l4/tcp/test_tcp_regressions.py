@@ -63,9 +63,8 @@ def test_c14_acknowledgements_between_the_pieces_of_a_long_answer() -> None:
     received, said = bytearray(), 11
     for piece in range(0, 3900, 780):
         peer.conn.send(hello[piece : piece + 780])
-        peer.sends(
-            "A", data=b"!", ack=1 + len(received), window=400, flush=False
-        )  # while ours waits for its turn
+        # While ours waits for its turn.
+        peer.sends("A", data=b"!", ack=1 + len(received), window=400, flush=False)
         said += 1
         seg = peer.expects("PA", seq=1 + len(received), ack=1 + said)
         received += seg.data

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from tests.stack.l4.tcp.losing import PTO, RTO, RTT, SIZE, indices, on_a_path, pipe, recovery, sacks, sender
+from tests.stack.l4.tcp.losing import (
+    PTO,
+    REO_WND,
+    RTO,
+    RTT,
+    SIZE,
+    indices,
+    on_a_path,
+    pipe,
+    recovery,
+    sacks,
+    sender,
+)
 from tests.stack.l4.tcp.peer import Peer
-from tests.stack.l4.tcp.segments import SACK_PERMITTED, mss
+from tests.stack.l4.tcp.segments import MS, SACK_PERMITTED, mss
 from usernat.stack.l4.tcp.recovery import FAST, TIMEOUT
 
 
@@ -70,6 +82,44 @@ def test_new_data_rides_in_recovery() -> None:
     # cwnd falls to 5; 9 and 10 are out, 0 goes again: two more fit
     assert indices(sacks(peer, 0, (1, 9))) == [0, 11, 12]
     assert indices(sacks(peer, 0, (1, 11))) == [13, 14]
+
+
+def reordered() -> Peer:
+    """FAST for 0, which went again; RACK waits with all that comes after, since the path reorders. Nothing new is there to send."""
+    peer = sender(sack=True, extra=0)
+    peer.conn.snd.rack_state().reordering_seen = True
+    assert not sacks(peer, 0, (1, 3), at=RTT)
+    peer.wait(RTT + REO_WND)
+    assert indices(peer.drain())[0] == 0
+    assert recovery(peer).phase == FAST
+    assert not recovery(peer).board.lost
+    return peer
+
+
+def let_one_out(peer: Peer) -> list[int]:
+    """cwnd has room for one segment; returns what takes it."""
+    peer.conn.snd.cc.cwnd = pipe(peer) + SIZE
+    peer.conn.wake()
+    return indices(peer.drain())
+
+
+@pytest.mark.rfc("6675", "4-e")
+def test_with_nothing_better_to_do_what_is_missing_goes_again_lost_or_not() -> None:
+    """Rule 3 of NextSeg: below the highest that was SACKed, each once."""
+    peer = reordered()
+    assert not sacks(peer, 0, (1, 3), (5, 6), at=RTT + REO_WND + MS)
+    assert not recovery(peer).board.lost
+    assert [let_one_out(peer), let_one_out(peer)] == [[3], [4]]
+
+
+@pytest.mark.rfc("6675", "4-f", "5-i")
+def test_rescue_does_not_hide_what_is_missing_below() -> None:
+    """Rule 4 sends the last segment, once, and HighRxt stays: rule 3 goes on below it."""
+    peer = reordered()
+    assert let_one_out(peer) == [9]
+    assert let_one_out(peer) == []
+    assert not sacks(peer, 0, (1, 3), (5, 6), at=RTT + REO_WND + MS)
+    assert let_one_out(peer) == [3]
 
 
 @pytest.mark.rfc("6675", "4-f", "5-i")

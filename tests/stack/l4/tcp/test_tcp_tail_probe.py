@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.stack.l4.tcp.losing import PTO, RTO, RTT, SIZE, indices, on_a_path, recovery, sacks, sender
+from tests.stack.l4.tcp.losing import (
+    PTO,
+    RTO,
+    RTT,
+    SIZE,
+    blocks,
+    indices,
+    on_a_path,
+    pipe,
+    recovery,
+    sacks,
+    sender,
+)
 from tests.stack.l4.tcp.peer import Peer
 from tests.stack.l4.tcp.segments import MS, SACK_PERMITTED, SECOND, mss
 from usernat.stack.l4.tcp.recovery import FAST, SIGNS
@@ -259,6 +271,19 @@ def test_window_that_has_shrunk_leaves_nothing_to_probe_with() -> None:
     sacks(peer, 0, at=RTT, window=SIZE)
     peer.silence(until=RTO - 1)
     assert indices([peer.expects("A", at=peer.conn.timers.retransmit - peer.start)]) == [0]
+
+
+@pytest.mark.rfc("8985", "7.2-a")
+def test_probe_that_is_due_does_not_leave_once_there_is_sack_information() -> None:
+    """The timer has expired, and before the link takes anything an ACK shows what is missing: RACK goes on by itself."""
+    peer = sender(sack=True, extra=0)
+    peer.rig.now = peer.conn.timers.probe
+    peer.rig.interface.on_time(peer.rig.now)
+    assert peer.conn.snd.probe.due
+    peer.sends("A", ack=1, options=blocks(peer, (9, 10)), flush=False)
+    assert 9 not in indices(peer.drain())
+    assert not recovery(peer).board.doubled
+    assert pipe(peer) == (9 - recovery(peer).board.lost.total // SIZE) * SIZE
 
 
 def test_last_is_a_fin() -> None:

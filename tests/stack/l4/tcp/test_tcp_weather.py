@@ -54,10 +54,8 @@ def cables(draw: st.DrawFn) -> dict[str, Any]:
     mtu = draw(st.sampled_from([296, 576, 1500, 9000]))
     mtus = (mtu, draw(st.sampled_from([mtu, 1500])))
     if 2 in strip:
-        mtus = (
-            mtu,
-            mtu,
-        )  # without MSS nobody knows of the other's narrower link, and nothing on a cable says so
+        # Without MSS nobody knows of the other's narrower link, and nothing on a cable says so.
+        mtus = (mtu, mtu)
     return {
         "faults": faults,
         "delay_us": draw(st.sampled_from([0, 100, 5 * MS, 100 * MS])),
