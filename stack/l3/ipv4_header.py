@@ -38,6 +38,9 @@ PROTO_ICMP = 1
 PROTO_TCP = 6
 PROTO_UDP = 17
 
+ECN_MASK = 0b11  # RFC 3168 §5: the codepoint is in the two low bits of the TOS octet
+NOT_ECT, CE = 0b00, 0b11
+
 FLAG_DF = 0x4000
 FLAG_MF = 0x2000
 

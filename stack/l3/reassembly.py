@@ -8,6 +8,8 @@ then does anybody look into it (RFC 3128 memo-a).
   comes of it later, until the time-out (RFC 5722; a departure from RFC 791 §3.2-reas-f, where the newer octets win).
   An exact copy of a fragment is ignored.
 * A fragment that tampers with the transport header's place is dropped the same way (RFC 1858 §3-a).
+* Congestion that any fragment has met is the datagram's (RFC 3168 §5.3-a); where another says that the transport does not
+  know ECN, the whole is dropped the same way (RFC 3168 §5.3-b).
 * The time-out is fixed from the first fragment on and not taken from the TTL (RFC 1122 §3.3.2-e). So datagrams are in the
   table in the order of their deadlines, oldest first, and the oldest is evicted when the table is full:
   a flood costs other fragments their place, and nothing that is whole (RFC 4787 REQ-14a).
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING
 from usernat.stack.checksum import checksum
 from usernat.stack.counters import Counters
 from usernat.stack.device import MAX_DATAGRAM
-from usernat.stack.l3.ipv4_header import HEADER_LENGTH, IPV4, PROTO_TCP
+from usernat.stack.l3.ipv4_header import CE, ECN_MASK, HEADER_LENGTH, IPV4, NOT_ECT, PROTO_TCP
 from usernat.stack.rangeset import RangeSet
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ MAX_DATAGRAMS = 1024
 MAX_BYTES = 4 << 20
 PIECE_COST = 500  # bytes that a piece costs beside its octets, as measured
 TCP_HEADER = 20
+
+MIXED_ECN = 1 << NOT_ECT | 1 << CE  # codepoints, a bit each, that no datagram's fragments have together
 
 Key = tuple[int, int, int, int]
 
@@ -52,15 +56,16 @@ class ReassemblyCounters(Counters):
     inconsistent: int = 0
     oversize: int = 0
     tiny: int = 0
+    mixed_ecn: int = 0
     timed_out: int = 0
     evicted: int = 0
     flushed: int = 0
 
 
 class _Partial:
-    """One datagram on its way. `dead`: dropped, kept to swallow the rest."""
+    """One datagram on its way. `codepoints`: a bit for each value of the ECN field that came. `dead`: dropped, kept to swallow the rest."""
 
-    __slots__ = ("bytes", "dead", "deadline", "first", "pieces", "received", "total")
+    __slots__ = ("bytes", "codepoints", "dead", "deadline", "first", "pieces", "received", "total")
 
     def __init__(self, deadline: int) -> None:
         self.deadline = deadline
@@ -69,6 +74,7 @@ class _Partial:
         self.total: int | None = None  # octets of payload, known from the last fragment (RFC 791 §3.2-reas-d)
         self.first: Packet | None = None  # fragment zero, whose header the datagram gets
         self.bytes = 0
+        self.codepoints = 0
         self.dead = False
 
 
@@ -121,7 +127,7 @@ class Reassembly:
             return None
         if not self._accept(partial, packet, offset, more):
             return None
-        # RFC 791 §3.2-reas-c, RFC 815 §3-e: whole as soon as no octet is missing, in whatever order they came
+        # RFC 791 §3.2-reas-c, RFC 815 §3-e, RFC 4787 REQ-14: whole as soon as no octet is missing, in whatever order they came
         if partial.total is None or partial.received.total < partial.total:
             self._shrink()
             return None
@@ -173,6 +179,11 @@ class Reassembly:
         if packet.proto == PROTO_TCP and (offset == 8 or (offset == 0 and size < TCP_HEADER)):
             counters.tiny += 1  # RFC 1858 §3-a
             return self._kill(partial)
+        # A copy's, too: it may have met what the first did not.
+        partial.codepoints |= 1 << (packet.tos & ECN_MASK)
+        if partial.codepoints & MIXED_ECN == MIXED_ECN:
+            counters.mixed_ecn += 1  # RFC 3168 §5.3-b
+            return self._kill(partial)
         known = partial.pieces.get(offset)
         if known is not None and known == packet.payload and more == (end != partial.total):
             counters.duplicates += 1  # RFC 815 §3-b, RFC 5722 §4-c
@@ -223,6 +234,8 @@ class Reassembly:
             return None
         self._remove(key)
         self.counters.completed += 1
+        if partial.codepoints >> CE:
+            first.tos |= CE  # RFC 3168 §5.3-a; where all say the same, that stays (§5.3-c)
         pieces = [partial.pieces[offset] for offset in sorted(partial.pieces)]
         datagram = memoryview(b"".join((_whole_header(first, header, partial.total), *pieces)))
         first.datagram = datagram
@@ -257,5 +270,7 @@ def _whole_header(first: Packet, header: int, total: int) -> bytes:
     record = IPV4.read(first.datagram)
     assert record is not None
     options = first.datagram[HEADER_LENGTH:header]
-    whole = record._replace(total_length=header + total, mf=False, fragment_offset=0, checksum=0)
+    whole = record._replace(
+        tos=first.tos, total_length=header + total, mf=False, fragment_offset=0, checksum=0
+    )
     return IPV4.write(whole._replace(checksum=checksum(IPV4.write(whole), options))) + bytes(options)

@@ -128,7 +128,11 @@ def _otherwise(c: Connection, seg: Segment, now: int) -> None:
         seq += 1
     if not _check_sequence(c, seg, flags, seq, now):
         return
-    if flags & (RST | SYN) and not (_check_reset(c, flags, seq, now) and _check_syn(c, flags, now)):
+    if flags & RST:
+        _take_reset(c, seq, now)
+        return
+    if flags & SYN:
+        _take_syn(c, now)
         return
     if not _check_ack(c, seg, flags, seq, now):
         return
@@ -182,33 +186,27 @@ def _answer_unacceptable(c: Connection, seg: Segment, seq: int, now: int) -> Non
         c.challenge(now)
 
 
-def _check_reset(c: Connection, flags: int, seq: int, now: int) -> bool:
+def _take_reset(c: Connection, seq: int, now: int) -> None:
     """Second: RST, by the three checks of RFC 5961 §3.2-a (RFC 9293 §3.10.7.4-d)."""
-    if not flags & RST:
-        return True
     counters = c.layer.counters
     if seq != c.rcv.rcv_nxt:
         counters.blind_reset += 1
         c.challenge(now)  # §3.2-d: in the window, but not exact
-        return False
+        return
     counters.resets_received += 1  # RFC 5961 §3.2-c, §4.2-c; RFC 9293 §3.5.3 SHLD-2: with or without text
     if c.state == SYN_RECEIVED and not c.passive:
         c.fail(TcpError.REFUSED)  # RFC 9293 §3.10.7.4-e, §3.5 MUST-11
     else:
         c.fail(TcpError.RESET)
-    return False
 
 
-def _check_syn(c: Connection, flags: int, now: int) -> bool:
+def _take_syn(c: Connection, now: int) -> None:
     """Fourth: a SYN where none can be. RFC 5961 §4.2-a, -b, RFC 9293 §3.10.7.4-f: challenge it, whatever its number."""
-    if not flags & SYN:
-        return True
     c.layer.counters.blind_syn += 1
     if c.state == SYN_RECEIVED and c.passive:
         c.fail(TcpError.RESET)  # RFC 9293 §3.10.7.4-g: back to LISTEN; the peer's next SYN opens anew
     else:
         c.challenge(now)
-    return False
 
 
 def _check_ack(c: Connection, seg: Segment, flags: int, seq: int, now: int) -> bool:
@@ -336,9 +334,7 @@ def _take_text(c: Connection, seg: Segment, seq: int) -> None:
         if seq + len(text) > rcv.rcv_nxt:
             c.layer.counters.text_after_close += 1
             c.reset()  # RFC 9293 §3.6.1 SHLD-3: data after CLOSE is lost, and the peer should know
-            return
-        rcv.ack = ACK_NOW
-        return
+        return  # old text, with a new FIN behind it
     if rcv.take(seq, text):
         c.mark_ready()
     assert rcv.rcv_nxt <= rcv.edge, "the window's edge never moves back"  # RFC 9293 §3.10.7.4-q

@@ -37,9 +37,7 @@ def transmit(c: Connection, now: int, budget: int) -> int:
             emitted = _send_control(c, now)
     else:
         emitted = _send_text(c, now, budget)
-        if emitted >= budget and (c.unfinished or c.rcv.ack == ACK_NOW):
-            c.unfinished = True
-        else:
+        if emitted < budget or not c.unfinished:
             emitted += _send_control(c, now)
     arm(c, now)
     return emitted
