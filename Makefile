@@ -48,8 +48,12 @@ check: $(STAMPS)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The properties: of TCP whole, of its parts, and of the arithmetic that they stand on.
+PROPERTIES := $(foreach name,weather walk arithmetic reassembly scoreboard,$(wildcard tests/stack/l4/tcp/test_tcp_$(name)*.py)) \
+	tests/stack/test_rangeset.py tests/stack/test_checksum.py
+
 fuzz: $(STAMPS)/installed-dev
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 0 tests/fuzz tests/lab/interop/test_interop_anything.py
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 0 tests/fuzz $(PROPERTIES) tests/lab/interop/test_interop_anything.py
 
 $(STAMPS)/installed-mutation: $(SOURCES) | $(STAMPS)/installed
 	@$(call install,[mutation])

@@ -74,9 +74,8 @@ class Record:
     closed: int = 0
     resets: int = 0  # TCP sockets closed with a reset
     connects: list[tuple[int, int, int | None]] = field(default_factory=list)  # address, port, TTL
-    datagrams: list[tuple[int, int, int, bool, bytes]] = field(
-        default_factory=list
-    )  # address, port, TTL, DF, data
+    # address, port, TTL, DF, data
+    datagrams: list[tuple[int, int, int, bool, bytes]] = field(default_factory=list)
 
 
 class FakeHost:
@@ -198,9 +197,8 @@ class FakeHost:
         """A datagram leaves a socket. OSError where the host knows already that it cannot go."""
         self.record.datagrams.append((address, port, ttl, df, data))
         if df and len(data) + 28 > self.mtu:
-            sock.fail_later(
-                ReportedError(errno.EMSGSIZE, icmp=True, code=4, mtu=self.mtu), address, 0
-            )  # a kernel names no port
+            # A kernel names no port.
+            sock.fail_later(ReportedError(errno.EMSGSIZE, icmp=True, code=4, mtu=self.mtu), address, 0)
             raise OSError(errno.EMSGSIZE, "message too long")
         script = self._expired(ttl, address, port) or (
             self._echo_script(address) if sock.kind == ECHO else find(self.udp, address, port)

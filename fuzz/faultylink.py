@@ -59,9 +59,8 @@ class Weather(Generic[T]):
         self._faults = faults
         self._rng = rng
         self._seen = 0
-        self._late: deque[tuple[int, T]] = (
-            deque()
-        )  # number of the frame after which this one goes on, and the frame
+        # The number of the frame after which this one goes on, and the frame.
+        self._late: deque[tuple[int, T]] = deque()
 
     @property
     def late(self) -> int:

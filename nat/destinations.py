@@ -32,9 +32,8 @@ class Destinations:
     def __init__(self, limit: int, budget: Budget) -> None:
         self._limit = limit
         self._budget = budget
-        self._headers: OrderedDict[int, bytes] = (
-            OrderedDict()
-        )  # address << 16 | port: first bytes of the last datagram
+        # address << 16 | port: first bytes of the last datagram
+        self._headers: OrderedDict[int, bytes] = OrderedDict()
         self._addresses: dict[int, int] = {}  # address: how many destinations have it
 
     def __len__(self) -> int:

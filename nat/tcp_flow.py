@@ -88,9 +88,8 @@ class TcpFlow:
         self._starved = False  # host to guest: the send queue has no room
         self._up_done = False  # guest to host has ended
         self._down_done = False  # host to guest has ended
-        self._failed_at: int | None = (
-            None  # the host's socket died, and the guest has still to hear what came before
-        )
+        # When the host's socket died, while the guest has still to hear what came before.
+        self._failed_at: int | None = None
         self._interest = 0  # what the host's socket is watched for: 1 reading, 2 writing
         self._last = now  # when anything last went either way
         self._endpoints = (incoming.remote, incoming.remote_port, incoming.local, incoming.local_port)

@@ -185,9 +185,8 @@ class UserNat:
         """Run on the running event loop until the guest is gone; cancel the task to stop before."""
         async with self:
             assert self._runner is not None
-            await asyncio.shield(
-                self._runner.finished
-            )  # a cancelled task must not cancel what the runner sets
+            # A cancelled task must not cancel what the runner sets.
+            await asyncio.shield(self._runner.finished)
 
     async def __aenter__(self) -> Self:
         self._runner = AsyncRunner(self)

@@ -23,7 +23,8 @@ UDP = struct.Struct(">HHHH")
 
 ICMP_PROTO, TCP_PROTO, UDP_PROTO = 1, 6, 17
 DF, MF, OFFSET = 0x4000, 0x2000, 0x1FFF
-FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+ECN = CE = 0b11  # RFC 3168 §5, the two low bits of the TOS octet
 ECHO_REPLY, UNREACHABLE, ECHO, TIME_EXCEEDED, PARAMETER_PROBLEM = 0, 3, 8, 11, 12
 TCP_OPTION_LENGTHS = {2: {4}, 3: {3}, 4: {2}, 5: {10, 18, 26, 34}, 8: {10}}  # RFC 9293, 7323, 2018
 MAX_ERROR = 576  # RFC 1812 §4.3.2.3: an ICMP error's datagram
@@ -119,6 +120,8 @@ class FrameChecker:
                 return
             payload = whole
         self._transport(proto, src, dst, payload)
+        if proto == TCP_PROTO:
+            check_ecn(datagram[1], payload)
 
     def _assemble(self, key: Key, fragment: int, payload: bytes) -> bytes | None:
         """The payload of the datagram that this fragment completes."""
@@ -163,7 +166,7 @@ def check_tcp(src: int, dst: int, segment: bytes) -> None:
     covered = pseudo_header(src, dst, TCP_PROTO, len(segment)) + segment
     demand(internet_sum(covered) == 0xFFFF, "the TCP checksum is wrong")
     demand(bool(sport and dport), "port 0")
-    demand(not offset & 15 and not flags & 0xC0, "reserved bits")
+    demand(not offset & 15, "reserved bits")
     demand((flags & (SYN | FIN | RST)).bit_count() <= 1, f"flags {flags:#x}")
     demand(bool(flags & (SYN | ACK | RST)), "neither SYN, ACK nor RST")
     demand(bool(flags & ACK) or ack == 0, "an acknowledgement without ACK")
@@ -173,6 +176,19 @@ def check_tcp(src: int, dst: int, segment: bytes) -> None:
     kinds = tcp_options(segment[TCP.size : header])
     demand(bool(flags & SYN) or not kinds & {2, 3, 4}, "SYN's options elsewhere")
     demand(not flags & SYN or 2 in kinds, "a SYN without MSS")
+
+
+def check_ecn(tos: int, segment: bytes) -> None:
+    """FrameError where a sound segment is marked though it must not be, or says CWR where no mark could be (RFC 3168 §6.1.1, §6.1.2, §6.1.4).
+
+    tos: of its IP header.
+    """
+    _, _, _, _, offset, flags, _, _, _ = TCP.unpack_from(segment)
+    codepoint = tos & ECN
+    demand(codepoint != CE, "a mark set by the sender itself")
+    demand(not codepoint or len(segment) > 4 * (offset >> 4), "ECT without text")
+    demand(not flags & RST or not flags & (ECE | CWR), "a RST with ECE or CWR")
+    demand(bool(flags & SYN or codepoint) or not flags & CWR, "CWR on what is not ECT")
 
 
 def tcp_options(area: bytes) -> set[int]:

@@ -34,9 +34,7 @@ SYN_US = 175 * SECOND  # RFC 9293 MUST-23: a SYN is repeated for three minutes
 HANDSHAKE_US = 10 * MS
 PICKS = st.integers(0, 7)
 SIZES = st.sampled_from([1, 100, 1_000, 5_000, 40_000])
-LARGEST_DATAGRAM = (
-    9_000  # bytes; one of 64 KiB at the smallest MTU is more fragments than wait for a neighbour
-)
+LARGEST_DATAGRAM = 9_000  # bytes; 64 KiB at the smallest MTU is more fragments than wait for a neighbour
 
 
 class HonestGuest(GatewayMachineBase):

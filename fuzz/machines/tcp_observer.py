@@ -11,7 +11,8 @@ reached the other end, and what each end has been shown. FrameError where a segm
 * is larger than the peer's MSS and the MTU allow, or goes beyond every right edge that the peer's segments showed (but for a probe);
 * acknowledges, or reports by SACK, what has not been delivered, or acknowledges less than before;
 * shows a right edge that lies before one shown earlier (RFC 9293 SHLD-14);
-* carries an option that was not negotiated, lacks time stamps that were, or a time stamp that goes back.
+* carries an option that was not negotiated, lacks time stamps that were, or a time stamp that goes back;
+* is ECT before both ends have agreed to ECN, or is but text sent again, or echoes marks that have not come (RFC 3168).
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from dataclasses import dataclass, field
 
 from usernat.fuzz.machines.frame_check import (
     ACK,
+    CE,
+    CWR,
+    ECE,
+    ECN,
     FIN,
     IPV4,
     RST,
     SYN,
     TCP,
     TCP_PROTO,
+    check_ecn,
     check_tcp,
     demand,
     internet_sum,
@@ -47,7 +53,7 @@ def offset(number: int, origin: int) -> int:
 
 @dataclass(slots=True)
 class Segment:
-    """A TCP segment taken apart. options: bytes by kind."""
+    """A TCP segment taken apart. options: bytes by kind. ecn: the codepoint in the IP header."""
 
     flow: Flow
     seq: int
@@ -57,6 +63,11 @@ class Segment:
     text: bytes
     options: dict[int, bytes]
     options_length: int
+    ecn: int
+
+    def sets_up_ecn(self) -> bool:
+        """RFC 3168 §6.1.1: a SYN that asks for it, a SYN,ACK that agrees."""
+        return self.flags & (ECE | CWR) == (ECE if self.flags & ACK else ECE | CWR)
 
 
 @dataclass(slots=True)
@@ -66,6 +77,7 @@ class End:
     stream: its text as first sent. high: SND.NXT. fin: where its FIN is.
     heard: the peer's SYN as it arrived; delivered: a mark for each of the peer's numbers that arrived; whole: up to where all have.
     acked, edge: the furthest that it has acknowledged and shown. limit: the furthest edge that it has been shown. tsval: its last.
+    wants_ecn: each of its SYNs has said so. may_ecn: one of the peer's has. marked: text marked CE has reached it.
     """
 
     isn: int
@@ -80,6 +92,9 @@ class End:
     edge: int = 0
     limit: int = 0
     tsval: int | None = None
+    wants_ecn: bool = True
+    may_ecn: bool = False
+    marked: bool = False
 
     def agreed(self, kind: int) -> bool:
         """Whether both SYNs had the option, as this end knows."""
@@ -127,7 +142,9 @@ class TcpObserver:
         seg = read(frame)
         if seg is None:
             return
-        check_tcp(seg.flow[0], seg.flow[2], frame[14 + 4 * (frame[14] & 15) :])
+        segment = frame[14 + 4 * (frame[14] & 15) :]
+        check_tcp(seg.flow[0], seg.flow[2], segment)
+        check_ecn(seg.ecn, segment)
         demand(len(frame) - 14 <= mtu, "larger than the MTU")
         self.sent_count += 1
         if seg.flags & RST:
@@ -138,6 +155,7 @@ class TcpObserver:
         demand(end is not None, "of no connection")
         assert end is not None
         if not seg.flags & SYN:
+            self._check_marks(end, seg)
             self._check_text(end, seg, mtu)
         if seg.flags & ACK:
             self._check_acknowledgement(end, seg)
@@ -150,7 +168,14 @@ class TcpObserver:
             call = self._calls.get(seg.flow)
             if call is not None and seg.flags & ACK:
                 self._meet(end, call)
+        end.wants_ecn = end.wants_ecn and seg.sets_up_ecn()
         demand(not seg.text, "text on a SYN")
+
+    @staticmethod
+    def _check_marks(end: End, seg: Segment) -> None:
+        demand(not seg.ecn or (end.wants_ecn and end.may_ecn), "ECT where ECN was not agreed on")
+        demand(not seg.ecn or offset(seg.seq, end.isn) == end.high, "ECT on what is sent again")
+        demand(not seg.flags & ECE or end.marked, "ECE for no mark")
 
     def _check_text(self, end: End, seg: Segment, mtu: int) -> None:
         start = offset(seg.seq, end.isn)
@@ -228,6 +253,9 @@ class TcpObserver:
         length = len(seg.text) + bool(seg.flags & SYN) + (seg.flags & FIN)
         if -(1 << 20) < start < len(end.delivered) + (1 << 20):
             end.take(start, start + length)
+        if seg.flags & SYN:
+            end.may_ecn = end.may_ecn or seg.sets_up_ecn()
+        end.marked = end.marked or (seg.ecn == CE and bool(seg.text))
         if seg.flags & ACK:
             shift = min(end.heard.options[SCALE][0], 14) if end.agreed(SCALE) and not seg.flags & SYN else 0
             end.limit = max(end.limit, offset(seg.ack, end.isn) + (seg.wnd << shift))
@@ -236,6 +264,7 @@ class TcpObserver:
     def _meet(end: End, syn: Segment) -> None:
         """The peer's SYN, and with it what it can do, is known."""
         end.heard = syn
+        end.may_ecn = syn.sets_up_ecn()
         end.take(0, 1)
         end.limit = max(end.limit, 1 + syn.wnd)
 
@@ -244,7 +273,7 @@ def read(frame: bytes) -> Segment | None:
     """The TCP segment in a frame; None where there is none, or it is malformed."""
     if frame[12:14] != b"\x08\x00" or len(frame) < 54 or frame[23] != TCP_PROTO:
         return None
-    first, _, total, _, _, _, _, _, src, dst = IPV4.unpack_from(frame, 14)
+    first, tos, total, _, _, _, _, _, src, dst = IPV4.unpack_from(frame, 14)
     at = 14 + 4 * (first & 15)
     if 14 + total != len(frame) or at + TCP.size > len(frame):
         return None
@@ -254,7 +283,15 @@ def read(frame: bytes) -> Segment | None:
         return None
     area = frame[at + TCP.size : text_at]
     return Segment(
-        (src, sport, dst, dport), seq, ack, flags, wnd, frame[text_at:], options_of(area), len(area)
+        (src, sport, dst, dport),
+        seq,
+        ack,
+        flags,
+        wnd,
+        frame[text_at:],
+        options_of(area),
+        len(area),
+        tos & ECN,
     )
 
 

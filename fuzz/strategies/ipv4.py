@@ -165,7 +165,7 @@ def hostile_fragments(draw: st.DrawFn, scene: Scene = SCENE) -> list[bytes]:
     """Frames of fragments that fit together badly.
 
     Overlaps, holes, lengths that are no multiple of eight, ends beyond 65,535 or at two places, headers of different
-    lengths, first fragments too small for a port number, identifications by the dozen.
+    lengths, first fragments too small for a port number, identifications by the dozen, congestion marks where none can be.
     """
     dst = draw(destinations(scene))
     proto = draw(st.sampled_from([PROTO_UDP, PROTO_TCP, PROTO_ICMP]))
@@ -182,6 +182,7 @@ def hostile_fragments(draw: st.DrawFn, scene: Scene = SCENE) -> list[bytes]:
             fragment_offset=draw(offsets),
             mf=draw(st.booleans()),
             df=draw(st.sampled_from([False, False, True])),
+            tos=draw(st.sampled_from([0, 0, 0, 2, 3])),
             options=draw(st.sampled_from([b"", b"", b"\x01" * 4, b"\x94\x04\0\0"])),
         )
         pieces.append(frame(piece, scene=scene))

@@ -42,9 +42,8 @@ NAK = 6
 RELEASE = 7
 INFORM = 8
 
-MAX_MESSAGE = (
-    1500 - 28
-)  # bytes: nothing that fits an Ethernet frame is larger, and a client's options are few
+# Bytes: nothing that fits an Ethernet frame is larger, and a client's options are few.
+MAX_MESSAGE = 1500 - 28
 BOOTP_MESSAGE = 300  # bytes: RFC 1542 §2.1, relays and old clients expect no less
 IP_UDP_HEADERS = 28
 

@@ -145,9 +145,8 @@ class Reader:
     def read(self) -> None:
         text = self._passage.text
         end = 0
-        listed = lettered = (
-            False  # whether an id may go on right here; whether the last one was a section and a letter
-        )
+        # Whether an id may go on right here; whether the last one was a section and a letter.
+        listed = lettered = False
         for match in TOKEN.finditer(text):
             following = listed and BETWEEN.fullmatch(text, end, match.start()) is not None
             kind, value = match.lastgroup, match[match.lastgroup or 0]

@@ -54,9 +54,8 @@ def test_tshark_reads_both_directions_and_offloaded_segments(cable: StreamCable,
     link.receive(64)
     large = PING[:14] + bytes(65535)
     link.send([Frame([PING[:34], PING[34:]]), Frame([large], gso_size=1448, csum_start=34, csum_offset=16)])
-    rows = tshark(
-        path, "frame.len", "frame.cap_len", "eth.type", "frame.time_epoch"
-    )  # while it is still being written
+    # While it is still being written.
+    rows = tshark(path, "frame.len", "frame.cap_len", "eth.type", "frame.time_epoch")
     assert [row[:3] for row in rows] == [
         ["42", "42", "0x0806"],
         [str(len(PING)), str(len(PING)), "0x0800"],

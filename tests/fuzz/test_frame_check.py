@@ -18,7 +18,7 @@ from usernat.fuzz.strategies.ipv4 import datagram, seal
 from usernat.stack.device import Frame
 from usernat.stack.l2.arp import ARP_CODEC
 from usernat.stack.l3.ipv4_header import IPV4
-from usernat.stack.l4.tcp.header import ACK, FIN, PSH, RST, SYN
+from usernat.stack.l4.tcp.header import ACK, CWR, ECE, FIN, PSH, RST, SYN
 
 GUEST, SERVER = SCENE.guest, SCENE.outside[0]
 SYN_OPTIONS = b"\x02\x04\x05\xb4\x04\x02\x08\x0a\0\0\0\1\0\0\0\0\x01\x03\x03\x07"
@@ -58,6 +58,9 @@ GOOD = {
     + ARP_CODEC.write(arp.packet(2, SCENE.gateway, GUEST, sha=SCENE.gateway_mac)),
     "data": ip(segment(options=b"\x01\x01\x08\x0a\0\0\0\1\0\0\0\2"), 6),
     "syn": ip(segment(SYN | ACK, b"", options=SYN_OPTIONS), 6),
+    "asking": ip(segment(SYN | ECE | CWR, b"", options=SYN_OPTIONS), 6),
+    "lowered": ip(segment(ACK | ECE | CWR), 6, tos=2),
+    "echo of a mark": ip(segment(ACK | ECE, b""), 6),
     "reset": ip(segment(RST, b"", window=0), 6),
     "udp": ip(udp.segment(DATA, 53, 40000), 17),
     "echo": ip(icmp.echo(0, 1, 2, DATA), 1),
@@ -106,6 +109,13 @@ WRONG: dict[str, tuple[str, bytes]] = {
     "reset window": ("RST with a window", ip(segment(RST, b""), 6)),
     "urgent": ("urgent pointer", ip(segment(urgent_pointer=1), 6)),
     "ack": ("without ACK", ip(segment(RST, b"", window=0, acknowledgment=1), 6)),
+    "reserved": ("reserved bits", ip(segment(reserved=1), 6)),
+    "ect ack": ("ECT without text", ip(segment(data=b""), 6, tos=2)),
+    "ect syn": ("ECT without text", ip(segment(SYN, b"", options=SYN_OPTIONS), 6, tos=1)),
+    "ect reset": ("ECT without text", ip(segment(RST, b"", window=0), 6, tos=2)),
+    "marked": ("set by the sender itself", ip(segment(), 6, tos=3)),
+    "reset ece": ("a RST with ECE", ip(segment(RST | ECE, b"", window=0), 6)),
+    "cwr": ("CWR on what is not ECT", ip(segment(ACK | CWR), 6)),
     "late mss": ("SYN's options elsewhere", ip(segment(options=b"\x02\x04\x05\xb4"), 6)),
     "no mss": ("without MSS", ip(segment(SYN, b""), 6)),
     "option length": ("option 8 of 9", ip(segment(options=b"\x08\x09" + bytes(10)), 6)),

@@ -135,7 +135,7 @@ IPV4_DROPS = (
 ICMP_DROPS = "truncated bad_checksum error_bad_quote unknown_type"
 TCP_DROPS = "truncated bad_checksum bad_data_offset port_zero malformed_options stray_reset broadcast"
 UDP_DROPS = "truncated bad_length bad_checksum port_zero"
-REASSEMBLY_DROPS = "overlaps inconsistent oversize misaligned empty"
+REASSEMBLY_DROPS = "overlaps inconsistent oversize misaligned empty mixed_ecn"
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,8 @@ def console(request: pytest.FixtureRequest) -> Iterator[GuestConsole]:
     if child == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         os.environ.update(PS1="guest$ ", TERM="vt100")
-        os.execvp(
-            SHELLS[request.param][0], SHELLS[request.param]
-        )  # that no shell stands in between is the point
+        # That no shell stands in between is the point.
+        os.execvp(SHELLS[request.param][0], SHELLS[request.param])
     try:
         yield GuestConsole(terminal, terminal, limit=LIMIT)
     finally:

@@ -94,9 +94,8 @@ class World:
         self.router.sysctl("net.ipv4.ip_forward", "1")
         # Probes are answered however many come; of errors for routes that lead nowhere the kernel still sends 5 at once, then one a second.
         self.router.sysctl("net.ipv4.icmp_ratemask", "0")
-        self.host.sysctl(
-            "net.ipv4.ping_group_range", "0 0"
-        )  # the gateway is root in there, whoever runs the tests
+        # The gateway is root in there, whoever runs the tests.
+        self.host.sysctl("net.ipv4.ping_group_range", "0 0")
 
     def _resolver(self, folder: Path) -> None:
         resolver = folder / "resolv.conf"

@@ -100,9 +100,8 @@ class Lab:
             addresses=self.config.addresses,
             any_ip=True,
         )
-        self.interface.icmp.errors.limit(
-            100_000, 100_000, SECOND
-        )  # a test counts errors, and sets its own limit if that is meant
+        # A test counts errors, and sets its own limit if that is meant.
+        self.interface.icmp.errors.limit(100_000, 100_000, SECOND)
         self.host = FakeHost(rng, **(host or {}))
         self.gateway = Gateway(
             self.interface,

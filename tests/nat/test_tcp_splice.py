@@ -161,9 +161,8 @@ def test_a_guest_that_never_reads_stops_the_reading_of_its_host_socket() -> None
     (sock,) = lab.host.sockets
     assert not sock.watch_read
     assert fetch(lab, connection) == b"d" * 8_000_000
-    assert (
-        lab.count("flows.expired") == 0
-    )  # reading went on from the guest's acknowledgements, not from a timer
+    # Reading went on from the guest's acknowledgements, not from a timer.
+    assert lab.count("flows.expired") == 0
 
 
 def test_c25_both_ends_write_before_reading() -> None:

@@ -1,9 +1,14 @@
-"""`python -m tests.sim`: measures all, writes `docs/goodput.tsv` and `docs/fairness.tsv`, and renews the tables of `docs/simulator.md`."""
+"""python -m tests.sim    measures all, some three minutes (`make goodput`)
+
+Writes `docs/goodput.tsv` and `docs/fairness.tsv`, and renews the tables of `docs/simulator.md`.
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
+
+import click
 
 from tests.sim import fairness, goodput
 from tests.sim.cases import CASES
@@ -18,8 +23,9 @@ if TYPE_CHECKING:
 SECTIONS = ("window", "buffer", "loss", "order")
 
 
-def main() -> int:
-    """A line of progress a run, on the standard error output."""
+@click.command(help=__doc__)
+def main() -> None:
+    # a line of progress a run, on the standard error output
     rows = []
     for case in CASES:
         rows.append(goodput.measure(case))
@@ -34,7 +40,6 @@ def main() -> int:
     for section in SECTIONS:
         renew(PAGE, section, goodput_table(row for row in rows if row.section == section))
     renew(PAGE, "fairness", fairness_table(flows))
-    return 0
 
 
 def goodput_table(rows: Iterable[Row]) -> str:
@@ -104,4 +109,4 @@ def fairness_table(flows: Iterable[Fairness]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 FAST = 1_000_000_000  # bit/s: a link on which nothing ever waits
 SETTLING = 15  # round trips of slow start
 INITIAL_WINDOW = 10
-RECOVERY = (
-    2  # round trips of each cycle in which no window grows: until the loss shows, and until it is mended
-)
+# Round trips of each cycle in which no window grows: until the loss shows, and until it is mended.
+RECOVERY = 2
 LONG_CYCLE = 30  # round trips of a cycle beside which RECOVERY is small
 
 
@@ -106,9 +105,8 @@ def periodic_loss(congestion: str, every: int, rtt_ms: int, *, cycles: int = 7) 
     average, region = _model(congestion, 1 / every, rtt_ms / 1000)
     peak = theory.peak_of(average, congestion, reno_friendly=region != "cubic")
     peak *= 1 - RECOVERY / (every / average)
-    first = max(
-        INITIAL_WINDOW, round(peak) - INITIAL_WINDOW
-    )  # slow start grows by a segment for each that arrived
+    # Slow start grows by a segment for each that arrived.
+    first = max(INITIAL_WINDOW, round(peak) - INITIAL_WINDOW)
 
     def make() -> Dumbbell:
         return Dumbbell(rate=FAST, rtt_us=rtt_us, losses=[PeriodicLoss(every, first)], congestion=congestion)

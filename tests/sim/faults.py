@@ -24,12 +24,16 @@ TCP = 6
 
 @dataclass(slots=True)
 class Faults:
-    """Probabilities per frame, and the extra delay in µs of a frame that is to arrive late, behind those sent after it."""
+    """Probabilities per frame, and the extra delay in µs of a frame that is to arrive late, behind those sent after it.
+
+    mark: an ECN-capable packet meets congestion (RFC 3168 §5).
+    """
 
     loss: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
     corrupt: float = 0.0
+    mark: float = 0.0
     late_us: int = 5 * MS
 
     def spoil(self, frame: bytes, rng: Random) -> bytes:

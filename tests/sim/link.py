@@ -1,6 +1,6 @@
 """One direction of a link: how fast, how far, how much it holds, and what it spoils.
 
-    send -> lost? -> spoilt? doubled? -> queue (drop-tail, or full: lost; perhaps marked) -> sent out at `rate` -> `delay_us`, or later -> onward
+    send -> lost? -> marked? spoilt? doubled? -> queue (drop-tail, or full: lost; perhaps marked) -> sent out at `rate` -> `delay_us`, or later -> onward
 
 Frames leave the queue first come, first served, at a constant rate; so the moment at which one leaves is known when it enters, and a
 frame costs the loop one event. The size that counts is the frame's, Ethernet header included, preamble and checksum not.
@@ -123,6 +123,8 @@ class Link:
         if faults is None:
             self._carry(frame, checksum_ok, onward, 0)
             return
+        if faults.mark and rng.random() < faults.mark:
+            frame = self._mark(frame)
         spoilt = faults.spoil(frame, rng)
         # A device that completes checksums vouches for the frame, unless the cable has spoilt it since.
         checksum_ok = checksum_ok and spoilt == frame

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 MS = 1_000
 SECOND = 1_000_000
 
-_Event = tuple[
-    int, int, "Callable[..., None]", tuple[Any, ...]
-]  # `serial` keeps events of one moment in order
+# When, a serial number that keeps events of one moment in order, what to call, with what.
+_Event = tuple[int, int, "Callable[..., None]", tuple[Any, ...]]
 
 
 class Clock:

@@ -208,6 +208,16 @@ def test_what_does_not_know_ecn_is_not_marked() -> None:
     assert mark_congestion(bytes(12) + b"\x08\x06" + b"\xff" * 28) is None
 
 
+def test_the_link_marks_at_random_what_knows_ecn() -> None:
+    line = Line(faults=Faults(mark=0.5))
+    for number in range(200):
+        line.send(number, segment(100, tos=2 * (number & 1)))
+    codepoints = [frame[15] & 3 for _, frame in line.run()]
+    assert set(codepoints[::2]) == {0}
+    assert set(codepoints[1::2]) == {2, 3}
+    assert line.link.counts[MARKED] == codepoints.count(3)
+
+
 def test_the_queue_marks_from_its_threshold_on_and_drops_only_when_full() -> None:
     line = Line(rate=MEGABIT, queue=Queue(packets=4, mark_above=2))
     fates = []

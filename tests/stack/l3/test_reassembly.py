@@ -36,15 +36,16 @@ class Bench:
         proto: int = UDP,
         src: int = GUEST,
         options: bytes = b"",
+        tos: int = 0,
     ) -> Packet | None:
         offset, octets, more = fragment
         flags = MF if more else 0
         datagram = ipv4(
-            octets, ident=ident, flags=flags, offset=offset, proto=proto, src=src, options=options
+            octets, ident=ident, flags=flags, offset=offset, proto=proto, src=src, options=options, tos=tos
         )
         view = memoryview(datagram)
         header = 20 + len(options)
-        packet = Packet(src, GATEWAY, proto, 64, 0, False, view[header:], view, view[20:header])
+        packet = Packet(src, GATEWAY, proto, 64, tos, False, view[header:], view, view[20:header])
         return self.reassembly.add(packet, ident, offset, more, now)
 
     def count(self, name: str) -> int:

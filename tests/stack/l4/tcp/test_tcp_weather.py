@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.sim.wire import MS, SECOND, Faults
 from tests.stack.l4.tcp.pair import LIMIT, End, Pair, Script
+from usernat.stack.l4.tcp.ecn import ANSWER, ASK, MODES, OFF
 from usernat.stack.l4.tcp.state import TcpError
 
 NEAR_THE_WRAP = [0, 1, 0xFFFFFFFF, 0xFFFFFFF0, 0xFFFFF000, 0x7FFFFFFF, 0x80000000 - 5000, 12345]
@@ -48,6 +49,7 @@ def cables(draw: st.DrawFn) -> dict[str, Any]:
         duplicate=draw(st.sampled_from([0, 0, 0.1])),
         reorder=draw(st.sampled_from([0, 0, 0.05, 0.2])),
         corrupt=draw(st.sampled_from([0, 0, 0.05])),
+        mark=draw(st.sampled_from([0, 0.02, 0.2, 1])),
         late_us=draw(st.sampled_from([MS, 5 * MS, 300 * MS])),
     )
     strip = draw(st.sampled_from(OPTIONS))
@@ -62,6 +64,7 @@ def cables(draw: st.DrawFn) -> dict[str, Any]:
         "mtus": mtus,
         "offload": draw(st.sampled_from([False, False, True])),
         "strip": strip,
+        "ecn": draw(st.tuples(st.sampled_from([ASK, ASK, ANSWER, OFF]), st.sampled_from(MODES))),
     }
 
 
