@@ -9,6 +9,7 @@ run: `--hypothesis-seed` repeats it.
 from __future__ import annotations
 
 import os
+import signal
 from importlib.util import find_spec
 from random import SystemRandom
 
@@ -56,7 +57,13 @@ settings.load_profile(PROFILE)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """A profile that draws anew each time gets a seed that can be told."""
+    """A profile that draws anew each time gets a seed that can be told; and the signals that a terminal sends are heard.
+
+    A shell that starts a run in the background has it ignore them, and so would every command that a test starts.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if not settings.get_profile(PROFILE).derandomize and config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(SystemRandom().getrandbits(32))
 
