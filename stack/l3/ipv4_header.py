@@ -39,7 +39,7 @@ PROTO_TCP = 6
 PROTO_UDP = 17
 
 ECN_MASK = 0b11  # RFC 3168 §5: the codepoint is in the two low bits of the TOS octet
-NOT_ECT, CE = 0b00, 0b11
+NOT_ECT, ECT_0, CE = 0b00, 0b10, 0b11
 
 FLAG_DF = 0x4000
 FLAG_MF = 0x2000
@@ -99,11 +99,32 @@ def write_header(
     proto: int,
     src: int,
     dst: int,
+    options: bytes = b"",
 ) -> bytes:
-    """Twenty octets with their checksum. flags_offset: FLAG_DF, FLAG_MF and the offset in units of eight octets.
+    """Twenty octets and `options` (whole words), with their checksum. flags_offset: FLAG_DF, FLAG_MF and the offset in units of eight octets.
 
     The reserved flag is never set (RFC 791 §3.1-d). A 32-bit address weighs in the ones' complement sum what its two
     halves do, since 65536 is 1 modulo 65535; so the checksum is one expression over the fields (RFC 791 §3.1-c).
     """
-    total = 0x4500 + tos + total_length + identification + flags_offset + (ttl << 8) + proto + src + dst
-    return _pack(0x45, tos, total_length, identification, flags_offset, ttl, proto, -total % 65535, src, dst)
+    words = len(options) >> 2
+    total = (
+        0x4500
+        + (words << 8)
+        + tos
+        + total_length
+        + identification
+        + flags_offset
+        + (ttl << 8)
+        + proto
+        + src
+        + dst
+    )
+    if not words:
+        return _pack(
+            0x45, tos, total_length, identification, flags_offset, ttl, proto, -total % 65535, src, dst
+        )
+    checksum = -(total + int.from_bytes(options, "big")) % 65535
+    return (
+        _pack(0x45 + words, tos, total_length, identification, flags_offset, ttl, proto, checksum, src, dst)
+        + options
+    )

@@ -17,6 +17,7 @@ from usernat.stack.l2.ethernet import HEADER_LENGTH as ETHERNET_HEADER
 from usernat.stack.l3.fragment import fragments
 from usernat.stack.l3.ip_id import IpIds
 from usernat.stack.l3.ipv4_header import DEFAULT_TTL, FLAG_DF, FLAG_MF, HEADER_LENGTH, write_header
+from usernat.stack.l3.options import copied
 from usernat.stack.l3.packet import DROPPED, NO_ROUTE, TOO_BIG, SendResult
 from usernat.stack.l3.path_mtu import PathMtu
 from usernat.stack.l3.routes import Routes
@@ -95,13 +96,14 @@ class Ipv4Output:
         csum_offset: int | None = None,
         now: int,
         mac: bytes | None = None,
+        options: bytes = b"",
     ) -> SendResult:
         """Send one datagram; the result is one of those in `packet.py`.
 
         parts: the transport header (all of it in parts[0]) and its data. gso_size: the device cuts the segment into pieces of that many
         bytes. csum_offset: the device completes the checksum at that offset of the transport header. mac: the receiver's, where it
         must not be asked for by ARP (a DHCP client). tos, ttl: of this datagram (RFC 1122 §3.2.1.6-a, §3.4-a), `default_ttl` where not given; ValueError
-        for a TTL that is not 1 to 255 (§3.2.1.7-a). df: not to be fragmented, by us or on the way, so that path MTU discovery works (RFC 1191 §3-e).
+        for a TTL that is not 1 to 255 (§3.2.1.7-a). options: as `options.py:to_send` made them. df: not to be fragmented, by us or on the way, so that path MTU discovery works (RFC 1191 §3-e).
         """
         if ttl is None:
             ttl = self.default_ttl
@@ -117,16 +119,21 @@ class Ipv4Output:
         if src not in self._addresses.own and not self._any_ip and (src or dst != LIMITED_BROADCAST):
             self.counters.foreign_source += 1
             return NO_ROUTE
-        length = HEADER_LENGTH + sum(map(len, parts))
+        header_length = HEADER_LENGTH + len(options)
+        length = header_length + sum(map(len, parts))
         if (length > path.mtu and not gso_size) or length > MAX_DATAGRAM:
             if df or length > MAX_DATAGRAM:
                 self.counters.too_big += 1  # RFC 791 §3.2-frag-a, RFC 6864 §4.3-b
                 return TOO_BIG
-            return self._send_fragments(path, proto, src, dst, parts, ttl, tos, now, mac)  # RFC 1122 §3.3.3-b
+            return self._send_fragments(
+                path, proto, src, dst, parts, ttl, tos, now, mac, options
+            )  # RFC 1122 §3.3.3-b
         ident = None if df else self.ip_ids.next(src, dst, proto, now)
         # RFC 6864 §4.1-b: an atomic datagram's identification means nothing; where none is free, better atomic than mistaken for another
         flags = FLAG_DF if ident is None else 0
-        header = write_header(tos, length, ident or 0, flags, ttl, proto, src, dst)
+        header = write_header(
+            tos, length, ident or 0, flags, ttl, proto, src, dst, options
+        )  # RFC 1122 §3.2.1.8-a
         self.counters.sent += 1
         if csum_offset is None:
             return self._ethernet.send(path.next_hop, ETHERTYPE_IPV4, [header, *parts], now, mac or path.mac)
@@ -137,9 +144,9 @@ class Ipv4Output:
             now,
             mac or path.mac,
             gso_size=gso_size,
-            csum_start=ETHERNET_HEADER + HEADER_LENGTH,
+            csum_start=ETHERNET_HEADER + header_length,
             csum_offset=csum_offset,
-            header_length=ETHERNET_HEADER + HEADER_LENGTH + len(parts[0]),
+            header_length=ETHERNET_HEADER + header_length + len(parts[0]),
         )
 
     def path_mtu(self, dst: int) -> int:
@@ -195,17 +202,20 @@ class Ipv4Output:
         tos: int,
         now: int,
         mac: bytes | None,
+        options: bytes,
     ) -> SendResult:
-        """Send in fragments, which share an identification (RFC 791 §3.2-frag-c)."""
+        """Send in fragments, which share an identification (RFC 791 §3.2-frag-c); all options are in the first, some in each."""
         ident = self.ip_ids.next(src, dst, proto, now)
         if ident is None:
             self.counters.no_identification += 1
             return DROPPED
         result = NO_ROUTE
-        for offset, more, pieces in fragments(parts, path.mtu - HEADER_LENGTH):
-            length = HEADER_LENGTH + sum(map(len, pieces))
+        for offset, more, pieces in fragments(parts, path.mtu - HEADER_LENGTH - len(options)):
+            length = HEADER_LENGTH + len(options) + sum(map(len, pieces))
             flags_offset = offset >> 3 | (FLAG_MF if more else 0)
-            header = write_header(tos, length, ident, flags_offset, ttl, proto, src, dst)
+            header = write_header(tos, length, ident, flags_offset, ttl, proto, src, dst, options)
+            if not offset:
+                options = copied(options)
             self.counters.fragments_made += 1
             result = self._ethernet.send(
                 path.next_hop, ETHERTYPE_IPV4, [header, *pieces], now, mac or path.mac

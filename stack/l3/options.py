@@ -3,15 +3,19 @@
     type: copied(1) class(2) number(5) | length, both octets included | data …
 
 End (0) and No Operation (1) are one octet. Source routes are dropped (RFC 7126 §4.3, §4.4: they lead a packet around
-filters); every other option, known or not, is passed over (RFC 1122 §3.2.1.8-c, -e) and handed up raw.
+filters); every other option, known or not, is passed over (RFC 1122 §3.2.1.8-c, -e) and handed up raw. A datagram of ours carries those that the transport
+gives it.
 """
 
 from __future__ import annotations
 
 END = 0
 NO_OPERATION = 1
+COPIED = 0x80
 LOOSE_SOURCE_ROUTE = 131
 STRICT_SOURCE_ROUTE = 137
+
+MAX_LENGTH = 40
 
 OPTIONS_OK = -1
 OPTIONS_SOURCE_ROUTE = -2
@@ -37,3 +41,27 @@ def check_options(options: memoryview) -> int:
             return at + 1
         at += length
     return OPTIONS_OK
+
+
+def to_send(options: bytes) -> bytes:
+    """The options of a datagram of ours, filled up with zeros to whole words (RFC 791 §3.1-h). ValueError for what must not leave."""
+    if len(options) > MAX_LENGTH:
+        raise ValueError(f"IP options are {MAX_LENGTH} bytes at most, not {len(options)}")
+    wrong = check_options(memoryview(options))
+    if wrong == OPTIONS_SOURCE_ROUTE:
+        raise ValueError("no source routes: they lead a datagram around filters")
+    if wrong != OPTIONS_OK:
+        raise ValueError(f"IP options are malformed at byte {wrong}")
+    return options + bytes(-len(options) % 4)
+
+
+def copied(options: bytes) -> bytes:
+    """Those of `options`, which are well formed, that every fragment carries (RFC 791 §3.2-frag-d), in whole words."""
+    kept = b""
+    at, end = 0, len(options)
+    while at < end and options[at] != END:
+        length = 1 if options[at] == NO_OPERATION else options[at + 1]
+        if options[at] & COPIED:
+            kept += options[at : at + length]
+        at += length
+    return kept + bytes(-len(kept) % 4)

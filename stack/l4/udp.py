@@ -30,6 +30,7 @@ from usernat.stack.l3.icmp_message import (
     IcmpError,
 )
 from usernat.stack.l3.ipv4_header import DEFAULT_TTL, HEADER_LENGTH, PROTO_UDP, write_header
+from usernat.stack.l3.options import to_send
 from usernat.stack.l4.datagrams import DatagramCounters, DatagramLayer, DatagramSocket
 from usernat.stack.l4.ports import choose_port
 from usernat.stack.wire import Codec
@@ -100,6 +101,7 @@ class _Outgoing(NamedTuple):
     tos: int
     df: bool
     mac: bytes | None
+    options: bytes
 
 
 class UdpSocket(DatagramSocket[Datagram, _Outgoing]):
@@ -125,21 +127,24 @@ class UdpSocket(DatagramSocket[Datagram, _Outgoing]):
         tos: int = 0,
         df: bool = False,
         mac: bytes | None = None,
+        options: bytes = b"",
     ) -> bool:
         """Queue a datagram; False where the queue is full. `data` is kept by reference until it has gone.
 
-        All that IP offers can be chosen (RFC 1122 §4.1.4-a, §3.3.4.2-b). src, src_port: the socket's own where not given. mac: the receiver's, where it must not be asked for by ARP. What cannot be
-        sent later on is told in `errors`. ValueError where it never could.
+        All that IP offers can be chosen (RFC 1122 §4.1.4-a, §3.3.4.2-b). src, src_port: the socket's own where not given. mac: the receiver's, where it
+        must not be asked for by ARP. options: of IP, raw (§4.1.3.2-a). What cannot be sent later on is told in `errors`. ValueError where it never could.
         """
+        options = to_send(options) if options else b""
         src_port = self.port if src_port is None else src_port
         src = self.address if src is None else src
-        if len(data) > MAX_DATA:
+        if len(data) + len(options) > MAX_DATA:
             raise ValueError(f"a datagram carries at most {MAX_DATA} bytes, not {len(data)}")
         if not src_port or not 0 < src_port < 65536 or not 0 < dst_port < 65536:
             raise ValueError(f"ports are 1 to 65535, not {src_port} to {dst_port}")
         if (ttl is not None and not 0 < ttl < 256) or not 0 <= tos < 256:
             raise ValueError(f"TTL is 1 to 255 and TOS 0 to 255, not {ttl} and {tos}")
-        return self._enqueue(_Outgoing(data, src, src_port, dst, dst_port, ttl, tos, df, mac), len(data))
+        message = _Outgoing(data, src, src_port, dst, dst_port, ttl, tos, df, mac, options)
+        return self._enqueue(message, len(data))
 
 
 class UdpLayer(DatagramLayer):
@@ -221,7 +226,7 @@ class UdpLayer(DatagramLayer):
 
     def emit(self, socket: Any, message: _Outgoing, now: int) -> None:
         """Put the header on and hand to IP."""
-        data, src, src_port, dst, dst_port, ttl, tos, df, mac = message
+        data, src, src_port, dst, dst_port, ttl, tos, df, mac, options = message
         if src is None:
             src = self._ipv4.source_for(dst)  # RFC 1122 §4.1.3.5-b
             if src is None:
@@ -229,7 +234,7 @@ class UdpLayer(DatagramLayer):
         length = UDP_HEADER_LENGTH + len(data)
         pseudo = pseudo_header(src, dst, PROTO_UDP, length)
         # A device completes the checksum of a whole datagram; no fragment holds what it would have to sum.
-        partial = self._offload and length <= self._ipv4.max_send(dst)
+        partial = self._offload and length + len(options) <= self._ipv4.max_send(dst)
         if partial:
             field = fold(pseudo)
         else:
@@ -247,6 +252,7 @@ class UdpLayer(DatagramLayer):
             csum_offset=CHECKSUM_OFFSET if partial else None,
             now=now,
             mac=mac,
+            options=options,
         )
         if self.report_unsent(socket, result, PROTO_UDP, src, dst, parts, df=df):
             self.counters.not_sent += 1

@@ -1,7 +1,7 @@
 """What was reached, so that it is not lost again. A review that sees the first of these rise, or the second shrink, says no."""
 
 # MUSTs that may still be open: just as many as `open.tsv` has lines. `--prune` lowers it.
-OPEN_MUSTS = 10
+OPEN_MUSTS = 8
 
 # RFCs of whose SHOULDs at least nine in ten are obeyed and tested.
 SHOULDS_REACHED = (

@@ -10,25 +10,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from usernat.stack.l3.ipv4_header import CE, ECN_MASK
 from usernat.stack.l4.tcp.header import ACK, CWR, ECE
 
 if TYPE_CHECKING:
     from usernat.stack.l4.tcp.connection import Connection
     from usernat.stack.l4.tcp.segment import Segment
 
-ECT_0 = 0b10  # RFC 3168 §5, the two low bits of the TOS octet
-CE = 0b11
-ECN_MASK = 0b11
-
 OFF, ANSWER, ASK = MODES = ("off", "answer", "ask")
 
 
 class Ecn:
-    """echo: CE has come, we say ECE. lowered_at: SND.NXT when we last heeded an ECE."""
+    """capable: our new text may be marked. echo: CE has come, we say ECE. lowered_at: SND.NXT when we last heeded an ECE."""
 
-    __slots__ = ("echo", "lowered_at")
+    __slots__ = ("capable", "echo", "lowered_at")
 
-    def __init__(self, snd_una: int) -> None:
+    def __init__(self, snd_una: int, *, capable: bool) -> None:
+        self.capable = capable
         self.echo = False
         self.lowered_at = snd_una
 
@@ -36,14 +34,19 @@ class Ecn:
 def agreed(c: Connection, flags: int) -> bool:
     """Whether the peer's SYN makes it so (RFC 3168 §6.1.1-b).
 
-    §6.1.1-c: whoever sent a SYN of its own must have asked with each: after one that did not, nothing may be marked ECT, whatever the
-    peer says. §6.1.1-d: nor where the peer's says nothing, which any other pair of the two bits does (§6.1.1-f).
+    Once a SYN of ours has asked, a peer that agrees may mark what it sends, and we answer marks, although a later SYN of ours did not
+    ask (§6.1.1-g). §6.1.1-d: nothing is agreed where the peer's says nothing, which any other pair of the two bits does (§6.1.1-f).
     """
     marks = flags & (ECE | CWR)
-    asked = c.config.ecn == ASK and not c.snd.timeouts and not c.passive
+    asked = c.config.ecn == ASK and not c.passive
     if flags & ACK:
         return asked and marks == ECE
-    return marks == ECE | CWR and (asked or (c.passive and c.config.ecn != OFF))
+    return marks == ECE | CWR and ((asked and not c.snd.timeouts) or (c.passive and c.config.ecn != OFF))
+
+
+def start(c: Connection) -> Ecn:
+    """It is agreed. §6.1.1-c: whoever sent a SYN of its own must have asked with each: after one that did not, nothing may be marked ECT."""
+    return Ecn(c.snd.snd_nxt, capable=c.passive or not c.snd.timeouts)
 
 
 def syn_flags(c: Connection, *, answering: bool) -> int:

@@ -10,8 +10,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from usernat.stack.checksum import fold, pseudo_header, sum_words
-from usernat.stack.l3.ipv4_header import PROTO_TCP
-from usernat.stack.l4.tcp.ecn import ECN_MASK, ECT_0, syn_flags
+from usernat.stack.l3.ipv4_header import ECN_MASK, ECT_0, PROTO_TCP
+from usernat.stack.l4.tcp.ecn import syn_flags
 from usernat.stack.l4.tcp.header import ACK, CHECKSUM_OFFSET, ECE, HEADER_LENGTH, MAX_OPTIONS_LENGTH, SYN, URG
 from usernat.stack.l4.tcp.negotiation import FIXED_HEADERS
 from usernat.stack.l4.tcp.options import (

@@ -41,7 +41,7 @@ def take_syn(c: Connection, seg: Segment, now: int) -> None:
         snd.scale = min(options.window_scale, MAX_WINDOW_SCALE)
     snd.sack = c.offer_sack = options.sack_permitted
     if ecn.agreed(c, seg.flags):
-        c.ecn = ecn.Ecn(snd.snd_nxt)
+        c.ecn = ecn.start(c)
     if seg.tsval < 0 or stamps is None:
         c.timestamps = None
     else:

@@ -12,7 +12,7 @@ import pytest
 from tests.stack.l4.tcp.losing import RTO, RTT, SIZE, indices, on_a_path, recovery, sacks
 from tests.stack.l4.tcp.peer import Peer
 from tests.stack.l4.tcp.segments import MS, SACK_PERMITTED, SECOND, Seg, mss
-from usernat.stack.l4.tcp.ecn import CE, ECT_0
+from usernat.stack.l3.ipv4_header import CE, ECT_0
 from usernat.stack.l4.tcp.recovery import FAST
 from usernat.stack.l4.tcp.timers import NEVER
 
@@ -93,9 +93,9 @@ def test_both_call(mode: str, marks: str) -> None:
     assert (peer.conn.ecn is not None) is agreed
 
 
-@pytest.mark.rfc("3168", "6.1.1-c", "6.1.1.1-a")
+@pytest.mark.rfc("3168", "6.1.1-c", "6.1.1-g", "6.1.1.1-a")
 def test_syn_that_gets_no_answer_goes_again_without() -> None:
-    """And an answer to the first that comes after all agrees to nothing any more."""
+    """An answer to the first that comes after all lets the peer mark, and us answer its marks; we mark nothing."""
     peer = Peer(ecn="ask")
     peer.stack_port = 49152
     peer.conn = peer.layer.connect(0x0A00020F, peer.port, local_port=49152)
@@ -104,9 +104,11 @@ def test_syn_that_gets_no_answer_goes_again_without() -> None:
     peer.ack = 1
     peer.sends("SAE", options=OPTIONS)
     peer.expects("A")
-    assert peer.conn.ecn is None
     peer.conn.send(b"x")
     assert peer.expects("PA").tos == 0
+    peer.sends("A", data=bytes(SIZE), tos=CE)
+    peer.sends("A", data=bytes(SIZE), tos=CE)
+    assert "E" in peer.drain()[-1].flags
 
 
 @pytest.mark.rfc("3168", "6.1.1-d", "6.1.1.1-a")

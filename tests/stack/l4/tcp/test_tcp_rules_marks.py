@@ -6,7 +6,7 @@ import pytest
 
 from tests.stack.l4.tcp.peer import Peer
 from tests.stack.l4.tcp.segments import mss
-from usernat.stack.l4.tcp.ecn import CE, ECT_0
+from usernat.stack.l3.ipv4_header import CE, ECT_0
 
 SIZE = 1000
 
