@@ -102,7 +102,7 @@ class Cubic(CongestionControl):
         """RFC 9438 §4.9.1: cwnd, ssthresh, W_max, K, the epoch and W_est as they were."""
         super().restore(saved)
         self.w_max, self.k, self.w_est, self.cwnd_prior = (float(value or 0.0) for value in saved[2:6])
-        self.epoch_us = saved[6]  # type: ignore[assignment]
+        self.epoch_us = saved[6]  # type: ignore[assignment] # an int or None, as `save` put it there
         self._after_timeout = False
 
     def _begin_epoch(self, cwnd: float, now: int) -> None:
