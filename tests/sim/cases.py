@@ -127,39 +127,39 @@ def periodic_loss(congestion: str, every: int, rtt_ms: int, *, cycles: int = 7) 
 
 def random_loss(congestion: str, every: int, rtt_ms: int, *, segments: int = 12_000) -> Case:
     """Each segment is lost with probability 1/every."""
-    average, region = _model(congestion, 1 / every, rtt_ms / 1000)
-
-    def make() -> Dumbbell:
-        pattern = RandomLoss(1 / every, Random(every))
-        return Dumbbell(rate=FAST, rtt_us=rtt_ms * MS, losses=[pattern], congestion=congestion)
-
-    return _loss_case(
-        "loss",
-        congestion,
-        rtt_ms,
-        f"1/{every} random",
-        region,
-        average,
-        make,
-        exact=False,
-        segments=segments,
-        warm_up=segments // 4,
+    condition = f"1/{every} random"
+    return _by_chance(
+        congestion, every, rtt_ms, condition, lambda: RandomLoss(1 / every, Random(every)), segments
     )
 
 
 def bursts(congestion: str, every: int, length: int, rtt_ms: int, *, segments: int = 12_000) -> Case:
     """Bursts of `length` losses on average, one in `every` segments: one event each for a sender with SACK."""
+
+    def pattern() -> BurstLoss:
+        return BurstLoss(1 / every, 1 / length, Random(every))
+
+    return _by_chance(congestion, every, rtt_ms, f"1/{every} bursts of {length}", pattern, segments)
+
+
+def _by_chance(
+    congestion: str,
+    every: int,
+    rtt_ms: int,
+    condition: str,
+    pattern: Callable[[], RandomLoss | BurstLoss],
+    segments: int,
+) -> Case:
     average, region = _model(congestion, 1 / every, rtt_ms / 1000)
 
     def make() -> Dumbbell:
-        pattern = BurstLoss(1 / every, 1 / length, Random(every))
-        return Dumbbell(rate=FAST, rtt_us=rtt_ms * MS, losses=[pattern], congestion=congestion)
+        return Dumbbell(rate=FAST, rtt_us=rtt_ms * MS, losses=[pattern()], congestion=congestion)
 
     return _loss_case(
         "loss",
         congestion,
         rtt_ms,
-        f"1/{every} bursts of {length}",
+        condition,
         region,
         average,
         make,

@@ -62,8 +62,6 @@ class SackRecovery(Recovery):
             # RFC 6675 §5-d, RFC 5681 §3.2-d: `room` lets new text out meanwhile, and cwnd stays
             self.dup_acks += 1  # RFC 6675 §2-a: new SACK information makes it one, whatever else it carries
         rack.delivered(arrived, now, ack.echo_us, sender.rtt.min_rtt_us)
-        if ack.dsack is not None:
-            rack.on_dsack(sender.snd_una, sender.snd_nxt)
         if self._is_needless(ack, now):
             if self.phase == FAST:
                 rack.reordering_seen = True  # what was taken for lost came late
@@ -102,7 +100,7 @@ class SackRecovery(Recovery):
         return ack.dsack is not None and undo.on_dsack(*ack.dsack)
 
     def _find_lost(self, now: int) -> bool:
-        """Mark what is lost as things stand; True where a retransmission made since cwnd was lowered last is."""
+        """Mark what is lost as things stand; True where RACK found any. A retransmission made since cwnd was lowered last lowers it again."""
         sender, board, rack = self.sender, self.board, self._rack
         below = board.is_lost(sender.smss)
         if not rack.reordering_seen:

@@ -146,6 +146,8 @@ class Sender:
             self.probe.due = False  # RFC 8985 §7.2-a: with SACK information RACK goes on by itself
         mended = self.probe.on_ack(ack, dsack, bare=False)
         gone = self._advance(ack, echo_us, now) if acked else []
+        if dsack is not None:
+            self.rack_state().on_dsack(ack, self.snd_nxt)
         recovery = self.recovery
         if recovery is None and any(ack < start < stop <= self.snd_nxt for start, stop in blocks):
             recovery = self.recovery = SackRecovery(self)  # RFC 2883 §5-a: a D-SACK alone is no sign of loss
@@ -154,13 +156,9 @@ class Sender:
             mended = mended and recovery.phase == SIGNS
             if recovery.is_over:
                 self._forget_recovery()
-        else:
-            if dsack is not None:
-                self.rack_state().on_dsack(ack, self.snd_nxt)
-            if (
-                acked and self.cwnd_limited and not (mended or self.marked)
-            ):  # RFC 3168 §6.1.2-d: a marked ACK does not enlarge cwnd
-                self.cc.on_ack(acked, now, self.rtt.srtt_us)
+        elif acked and self.cwnd_limited and not (mended or self.marked):
+            # RFC 3168 §6.1.2-d: a marked ACK does not enlarge cwnd
+            self.cc.on_ack(acked, now, self.rtt.srtt_us)
         if mended:  # RFC 8985 §7.4-a
             self.cc.on_loss(self.snd_nxt - ack + acked, now)
 
@@ -222,7 +220,7 @@ class Sender:
             self.cc.on_mark(self.snd_nxt - self.snd_una, now)
         else:
             self.recovery.confirm()
-        self.cc.lowered = True
+            self.cc.lowered = True
 
     def resend(self) -> None:
         """Send again all that is out, without taking it for congestion."""
