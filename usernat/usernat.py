@@ -78,7 +78,8 @@ class UserNat:
         self._selector.register(self.link, self._watched, self.link)
         self._more = True  # the announcements of our addresses wait already
         self._stopping = False
-        self._released = False
+        self._closed = False  # what belongs to the guest
+        self._released = False  # and the rest
         self._turn = threading.RLock()  # held for a step: `stop` may come from any thread
         self._inside = False  # a step is under way, so whoever holds the turn is called from inside it
         self._thread: threading.Thread | None = None
@@ -109,7 +110,7 @@ class UserNat:
         False once the guest is gone: its flows and host sockets are closed, and `stop` closes the rest.
         """
         with self._turn:
-            if self.ended is None and not self._stopping:
+            if not self._closed and not self._stopping:
                 self._inside = True
                 try:
                     self._step(timeout)
@@ -122,7 +123,7 @@ class UserNat:
                     self._inside = False
             if self._stopping:
                 self._release()
-            return self.ended is None
+            return not self._closed
 
     # With a thread of its own
 
@@ -269,7 +270,7 @@ class UserNat:
 
     def _deadline(self, now: int) -> int | None:
         """When something is due, µs. A link without room is not waited for here: its descriptor tells when there is some."""
-        if self.ended is not None:
+        if self._closed:
             return None
         link = self.link
         if link.pending or (self._more and link.room()):
@@ -279,13 +280,16 @@ class UserNat:
         return min((at for at in due if at is not None), default=None)
 
     def _end(self, reason: str) -> None:
-        """Close everything that belongs to the guest, once."""
-        if self.ended is not None:
+        """Close everything that belongs to the guest, once. `ended` is set last: another thread that reads it finds all of it closed."""
+        if self._closed:
             return
-        self.ended = reason
-        self.gateway.close()
-        self._selector.unregister(self.link)
-        self.link.close()
+        self._closed = True
+        try:
+            self.gateway.close()
+            self._selector.unregister(self.link)
+            self.link.close()
+        finally:
+            self.ended = reason
 
 
 def _now() -> int:
