@@ -3,8 +3,25 @@
 `nat` asks once per flow, before the host is touched: a `FlowRequest` goes in, a `Verdict` comes out.
 """
 
-from usernat.policy.builtin import NetworkPolicy
-from usernat.policy.decision import ALLOWED, FlowRequest, Policy, Verdict
+from usernat.policy.decision import ALLOWED, DENIED, FlowRequest, Policy, Verdict
+from usernat.policy.errors import PolicyError
+from usernat.policy.evaluation import Explanation
 from usernat.policy.groups import AddressGroups
+from usernat.policy.limits import UNLIMITED, GuestLimits
+from usernat.policy.network_policy import NetworkPolicy
+from usernat.policy.rules import Rule
 
-__all__ = ["ALLOWED", "AddressGroups", "FlowRequest", "NetworkPolicy", "Policy", "Verdict"]
+__all__ = [
+    "ALLOWED",
+    "DENIED",
+    "UNLIMITED",
+    "AddressGroups",
+    "Explanation",
+    "FlowRequest",
+    "GuestLimits",
+    "NetworkPolicy",
+    "Policy",
+    "PolicyError",
+    "Rule",
+    "Verdict",
+]
