@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from usernat.nat.dns.config import DnsConfig, DnsCounters, Resolver
     from usernat.nat.dns.resolvers import ResolverList
+    from usernat.nat.dns.screen import Screen
     from usernat.nat.host import Host
     from usernat.stack.deadlines import Deadlines
 
@@ -32,6 +33,14 @@ class Client(Protocol):
     """Who waits for an answer: a datagram's sender or a TCP session."""
 
     query: Query
+
+    @property
+    def guest(self) -> int:
+        """Its address."""
+
+    @property
+    def guest_port(self) -> int:
+        """And port."""
 
     @property
     def identity(self) -> object:
@@ -71,6 +80,7 @@ class Home(Protocol):
     host: Host
     resolvers: ResolverList
     rng: Random
+    screen: Screen
     timers: Deadlines[Timed]
 
     def open_try(self, resolver: Resolver, exchange: Exchange, now: int) -> Try:
@@ -150,9 +160,14 @@ class Exchange:
     def answered(self, by: Try, data: bytes, now: int) -> None:
         """A valid answer came. That of a zone transfer may go on in further messages."""
         self._home.resolvers.worked(by.resolver)
+        told: dict[int, bytes | None] = {}  # the question is the same, and so is what one guest may be told
         for client in self._clients:
             self._home.counters.answers += 1
-            client.deliver(with_id(client.query.id, data), now)
+            if client.guest not in told:
+                told[client.guest] = self._home.screen.answer(client, data, now)
+            screened = told[client.guest]
+            if screened is not None:
+                client.deliver(with_id(client.query.id, screened), now)
         if self.over_tcp and self.query.is_transfer:
             self._transferring = True
             self._deadline = now + self._home.config.total_us

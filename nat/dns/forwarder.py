@@ -19,15 +19,16 @@ from usernat.nat.dns.config import DnsConfig, DnsCounters, Resolver
 from usernat.nat.dns.exchange import Client, Exchange, Key, Timed, Try
 from usernat.nat.dns.message import (
     MIN_UDP,
-    NOERROR,
+    NXDOMAIN,
     SERVFAIL,
     Query,
-    Question,
+    blocked_reply,
     error_reply,
     parse_query,
     truncated_reply,
 )
 from usernat.nat.dns.resolvers import DNS_PORT, ResolverList
+from usernat.nat.dns.screen import FORWARD, SILENCE, Screen, Unscreened
 from usernat.nat.dns.session import Session
 from usernat.nat.dns.upstream_tcp import TcpUpstream
 from usernat.nat.dns.upstream_udp import UdpTry
@@ -35,7 +36,6 @@ from usernat.stack.deadlines import Deadlines
 from usernat.stack.l4.tcp.incoming import Incoming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from random import Random
 
     from usernat.nat.host import Host
@@ -57,6 +57,16 @@ class UdpClient:
         self._counters = counters
 
     @property
+    def guest(self) -> int:
+        """The sender's address."""
+        return self._peer[0]
+
+    @property
+    def guest_port(self) -> int:
+        """And port."""
+        return self._peer[1]
+
+    @property
     def identity(self) -> object:
         """A stub resolver repeats its query from the same port under the same id."""
         return self._peer, self.query.id
@@ -76,7 +86,7 @@ class UdpClient:
 class DnsForwarder:
     """Times in µs.
 
-    screen: asked once for every question that came well-formed; an rcode other than NOERROR is the answer, and nothing goes upstream.
+    screen: asked about every query that came well-formed, before anything goes upstream, and about every answer, once for each guest that waits.
     rng: draws the ids, so it must be unpredictable outside of tests (RFC 5452 §9.2-c).
     """
 
@@ -88,7 +98,7 @@ class DnsForwarder:
         config: DnsConfig,
         rng: Random,
         *,
-        screen: Callable[[Question], int] | None = None,
+        screen: Screen | None = None,
     ) -> None:
         self.config = config
         self.counters = DnsCounters()
@@ -96,9 +106,10 @@ class DnsForwarder:
         self.timers: Deadlines[Timed] = Deadlines()
         self.host = host
         self.rng = rng
-        self._screen = screen
+        self.screen: Screen = screen or Unscreened()
         self._exchanges: dict[Key, Exchange] = {}
         self._exchange_bytes = 0
+        self._closed = False
         self._serial = count(1)  # sets transfers apart, which cannot share an answer
         self._upstreams: dict[Resolver, TcpUpstream] = {}
         self._sessions: dict[Session, None] = {}  # oldest first
@@ -118,7 +129,7 @@ class DnsForwarder:
                 self.counters.drop(query)
                 continue
             client = UdpClient(self._socket, datagram, query, self.counters)
-            self.submit(client, datagram.src, now, over_tcp=False)
+            self.submit(client, now, over_tcp=False)
         while (connection := self._listener.accept()) is not None:
             assert not isinstance(connection, Incoming)  # this listener holds no SYNs
             self._accept(connection, now)
@@ -144,24 +155,46 @@ class DnsForwarder:
 
     # -- to the resolvers ---------------------------------------------------------------------------------------------
 
-    def submit(self, client: Client, address: int, now: int, *, over_tcp: bool) -> None:
-        """Answers the query of a client at `address`, now or later."""
-        query = client.query
+    def submit(self, client: Client, now: int, *, over_tcp: bool) -> None:
+        """Answers the query of a client, now or later."""
         self.counters.queries += 1
-        rcode = self._verdict(query, address)
-        if rcode != NOERROR:
-            self._refuse(client, rcode, now)
+        if client.query.rcode:
+            self.counters.rejected += 1
+            self._answer(client, error_reply(client.query, client.query.rcode), now)
             return
+
+        def decided(outcome: int, now: int) -> None:
+            if self._closed:
+                return  # a word that comes too late
+            if outcome == FORWARD:
+                self._forward(client, now, over_tcp=over_tcp)
+            else:
+                self._refuse(client, outcome, now)
+
+        self.screen.query(client, decided, now)
+
+    def _refuse(self, client: Client, outcome: int, now: int) -> None:
+        self.counters.screened += 1
+        if outcome == SILENCE:
+            client.done(now)
+        elif outcome == NXDOMAIN:
+            self._answer(client, blocked_reply(client.query), now)
+        else:
+            self._answer(client, error_reply(client.query, outcome), now)
+
+    def _forward(self, client: Client, now: int, *, over_tcp: bool) -> None:
+        query = client.query
         is_transfer = over_tcp and query.is_transfer
         key = (over_tcp, query.wire[2:], next(self._serial) if is_transfer else 0)
         exchange = self._exchanges.get(key)
         if exchange is not None:
             self.counters.joined += 1
             if not exchange.join(client):
-                self._refuse(client, SERVFAIL, now)  # told, for a session waits for every query's end
+                # told, for a session waits for every query's end
+                self._answer(client, error_reply(query, SERVFAIL), now)
         elif self._is_full(query):
             self.counters.overload += 1
-            self._refuse(client, SERVFAIL, now)
+            self._answer(client, error_reply(query, SERVFAIL), now)
         else:
             exchange = self._exchanges[key] = Exchange(self, key, query, now)
             self._exchange_bytes += len(query.wire)
@@ -169,20 +202,9 @@ class DnsForwarder:
             exchange.ask(now)
 
     @staticmethod
-    def _refuse(client: Client, rcode: int, now: int) -> None:
-        client.deliver(error_reply(client.query, rcode), now)
+    def _answer(client: Client, data: bytes, now: int) -> None:
+        client.deliver(data, now)
         client.done(now)
-
-    def _verdict(self, query: Query, address: int) -> int:
-        """The rcode to answer with at once; NOERROR: forward it."""
-        if query.rcode:
-            self.counters.rejected += 1
-            return query.rcode
-        if self._screen is None:
-            return NOERROR
-        rcode = self._screen(query.asked(address))
-        self.counters.screened += rcode != NOERROR
-        return rcode
 
     def _is_full(self, query: Query) -> bool:
         return (
@@ -217,6 +239,7 @@ class DnsForwarder:
 
     def close(self) -> None:
         """Drops everything: sessions are closed, clients get no answer, no host socket stays open."""
+        self._closed = True
         for exchange in list(self._exchanges.values()):
             exchange.close()
         for upstream in self._upstreams.values():

@@ -9,15 +9,16 @@
     +-------------------------------------------------------+
 
 Queries and answers pass on byte for byte except for the id (RFC 5625 §3-a): any flags (§4.1-a), any type and class (§4.3-a, -b),
-EDNS of any version (§4.4.2-a), TSIG (§4.5-a) and TKEY (§4.5-b), names compressed or not (§4.2-a). So records are only stepped over, and a
-compression pointer never followed: nothing in a message can make the reader loop or look outside it (RFC 1035 §4.1.4-a). What the forwarder says
-itself is written by dnspython.
+EDNS of any version (§4.4.2-a), TSIG (§4.5-a) and TKEY (§4.5-b), names compressed or not (§4.2-a). So here records are only stepped over
+(`records.py`), and a compression pointer never followed: nothing in a message can make the reader loop or look outside it (RFC 1035 §4.1.4-a).
+What the forwarder says itself is written by dnspython.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.name
@@ -27,6 +28,7 @@ import dns.rdatatype
 import dns.rrset
 from construct import Int16ub, Struct
 
+from usernat.nat.dns.records import labels_of, record_at
 from usernat.stack.wire import Codec
 
 QR = 0x8000
@@ -44,13 +46,18 @@ NXDOMAIN = 3
 NOTIMP = 4
 REFUSED = 5
 
+A = 1
+CNAME = 5
 OPT = 41
+SVCB = 64
+HTTPS = 65
 IXFR = 251
 AXFR = 252
 
 MIN_UDP = 512  # bytes: RFC 1035 §2.3.4-a, what every client takes
 OWN_UDP = 1232  # bytes: what our own OPT records offer
 MAX_NAME = 255
+BLOCKED = dns.edns.EDEOption(dns.edns.EDECode.BLOCKED)
 MAX_MESSAGE = 65535
 
 
@@ -74,15 +81,6 @@ HeaderLayout = Struct(
     "arcount" / Int16ub,
 )
 HEADER = Codec(HeaderLayout, Header)
-
-
-class Question(NamedTuple):
-    """A question as the screening hook sees it: labels as sent, without the root; `client` is the guest's address."""
-
-    labels: tuple[bytes, ...]
-    qtype: int
-    qclass: int
-    client: int
 
 
 class Query:
@@ -112,14 +110,10 @@ class Query:
         """Whether the answer may be several messages (RFC 5936, RFC 1995)."""
         return self.qtype in (AXFR, IXFR)
 
-    def asked(self, client: int) -> Question:
-        """The question for the screening hook."""
-        labels = []
-        at = 0
-        while length := self.question[at]:
-            labels.append(self.question[at + 1 : at + 1 + length])
-            at += 1 + length
-        return Question(tuple(labels), self.qtype, int.from_bytes(self.question[-2:], "big"), client)
+    @property
+    def labels(self) -> tuple[bytes, ...]:
+        """The name asked for, as sent, without the root."""
+        return labels_of(self.question[:-5])
 
 
 def parse_query(data: bytes) -> Query | str:
@@ -168,6 +162,14 @@ def error_reply(query: Query, rcode: int) -> bytes:
     return _reply(query, QR | RA | (query.flags & (OPCODE | RD | CD)) | rcode)  # RFC 1035 §4.1.1-a
 
 
+def blocked_reply(query: Query) -> bytes:
+    """No such name, for you. The client that knows how to read it is told that it is a matter of policy (RFC 8914 §4.16).
+
+    Not REFUSED: stub resolvers take that for a broken server, and ask on or wait (musl for 5 s).
+    """
+    return _reply(query, QR | RA | (query.flags & (RD | CD)) | NXDOMAIN, BLOCKED)
+
+
 def truncated_reply(query: Query, answer: bytes) -> bytes:
     """`answer` cut down to its header and question, with TC set: the client asks again over TCP (RFC 5625 §4.4-b, RFC 1035 §4.1.1-b)."""
     header = HEADER.read(answer)
@@ -179,7 +181,7 @@ def with_id(id_: int, message: bytes) -> bytes:
     return id_.to_bytes(2, "big") + message[2:]
 
 
-def _reply(query: Query, flags: int) -> bytes:
+def _reply(query: Query, flags: int, *options: dns.edns.Option) -> bytes:
     message = dns.message.Message(query.id)
     message.flags = dns.flags.Flag(flags)
     if query.question:
@@ -189,7 +191,7 @@ def _reply(query: Query, flags: int) -> bytes:
         qclass = dns.rdataclass.RdataClass.make(int.from_bytes(query.question[-2:], "big"))
         message.question.append(dns.rrset.RRset(name, qclass, qtype))
     if query.udp_size is not None:
-        message.use_edns(0, payload=OWN_UDP)  # RFC 6891 §6.1.1: an OPT answers an OPT
+        message.use_edns(0, payload=OWN_UDP, options=list(options))  # RFC 6891 §6.1.1: an OPT answers an OPT
     wire: bytes = message.to_wire()
     return wire
 
@@ -207,19 +209,11 @@ def _question_end(data: bytes) -> int | None:
 
 def _edns_size(data: bytes, at: int, records: int) -> int | None:
     """The UDP size of the OPT record among `records` from offset `at`: 0 without one, None where the records do not fit the message."""
-    length = len(data)
     for _ in range(records):
-        while at < length and 0 < data[at] < 64:
-            at += 1 + data[at]
-        if at >= length or 64 <= data[at] < 192:
+        record = record_at(data, at)
+        if record is None:
             return None
-        is_root = not data[at]
-        at += 1 if is_root else 2  # a pointer ends a name, and is not followed
-        if at + 10 > length:
-            return None
-        if is_root and int.from_bytes(data[at : at + 2], "big") == OPT:
-            return int.from_bytes(data[at + 2 : at + 4], "big") or MIN_UDP
-        at += 10 + int.from_bytes(data[at + 8 : at + 10], "big")
-        if at > length:
-            return None
+        if record.type == OPT and not data[at]:  # its owner is the root
+            return record.class_ or MIN_UDP
+        at = record.end
     return 0

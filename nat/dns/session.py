@@ -29,7 +29,7 @@ class Home(Protocol):
     counters: DnsCounters
     timers: Deadlines[Timed]
 
-    def submit(self, client: Client, address: int, now: int, *, over_tcp: bool) -> None:
+    def submit(self, client: Client, now: int, *, over_tcp: bool) -> None:
         """Answers the client's query, now or later."""
 
     def session_ended(self, session: Session) -> None:
@@ -44,6 +44,16 @@ class TcpClient:
     def __init__(self, session: Session, query: Query) -> None:
         self._session = session
         self.query = query
+
+    @property
+    def guest(self) -> int:
+        """The address of the connection's other end."""
+        return self._session.guest[0]
+
+    @property
+    def guest_port(self) -> int:
+        """And its port."""
+        return self._session.guest[1]
 
     @property
     def identity(self) -> object:
@@ -62,11 +72,22 @@ class TcpClient:
 class Session:
     """One connection. Times in µs."""
 
-    __slots__ = ("_connection", "_home", "_in", "_out", "_out_bytes", "_over", "_reading", "_waiting")
+    __slots__ = (
+        "_connection",
+        "_home",
+        "_in",
+        "_out",
+        "_out_bytes",
+        "_over",
+        "_reading",
+        "_waiting",
+        "guest",
+    )
 
     def __init__(self, home: Home, connection: Connection, now: int) -> None:
         self._home = home
         self._connection = connection
+        self.guest = (connection.remote, connection.remote_port)
         self._in = MessageBuffer()
         self._out: deque[memoryview] = deque()
         self._out_bytes = 0
@@ -113,7 +134,7 @@ class Session:
             return
         self._home.timers.set(self, now + self._home.config.session_idle_us)
         self._waiting += 1
-        self._home.submit(TcpClient(self, query), self._connection.remote, now, over_tcp=True)
+        self._home.submit(TcpClient(self, query), now, over_tcp=True)
 
     def deliver(self, data: bytes, now: int) -> None:
         """An answer is there."""

@@ -207,6 +207,7 @@ class FakeConnection:
     def __init__(self) -> None:
         self.owner: Any = None
         self.remote = GUEST
+        self.remote_port = 4100
         self.inbox = bytearray()
         self.outbox = bytearray()
         self.room = 1 << 30

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import dns.edns
 import dns.flags
 import dns.message
 import pytest
@@ -13,8 +14,10 @@ from tests.nat.dns.kit import answer_to, query
 from usernat.nat.dns.message import (
     FORMERR,
     NOTIMP,
+    NXDOMAIN,
     SERVFAIL,
     Query,
+    blocked_reply,
     error_reply,
     is_answer,
     parse_query,
@@ -128,6 +131,12 @@ def test_edns_behind_other_records() -> None:
     assert parsed(raw(QUESTION + record + opt, counts=(1, 1, 0, 1))).udp_size == 4096
 
 
+def test_edns_has_the_root_as_its_owner() -> None:
+    """RFC 6891 §6.1.2."""
+    opt = b"\xc0\x0c\0\x29\x10\0\0\0\0\0\0\0"
+    assert parsed(raw(QUESTION + opt, counts=(1, 0, 0, 1))).udp_size is None
+
+
 @pytest.mark.rfc("1035", "4.1.1-a", "2.3.3-a")
 def test_error_reply_copies_what_it_must() -> None:
     """RFC 1035 4.1.1-a, 2.3.3-a: id, opcode, RD; the question byte for byte in its case."""
@@ -204,6 +213,26 @@ def test_type_bytes_are_not_letters() -> None:
     assert not is_answer(raw(b"\1a\0\x61\x61\0\1", flags=0x8180), asked, 0x1234)
 
 
-def test_question_for_the_hook() -> None:
-    question = parsed(raw(b"\3wWw\4a\0.b\0\0\x1c\0\1")).asked(9)
-    assert question == ((b"wWw", b"a\0.b"), 28, 1, 9)
+def test_labels_as_they_were_sent() -> None:
+    asked = parsed(raw(b"\3wWw\4a\0.b\0\0\x1c\0\1"))
+    assert (asked.labels, asked.qtype) == ((b"wWw", b"a\0.b"), 28)
+    assert parsed(raw(b"\0\0\2\0\1")).labels == ()
+
+
+def test_edns_cut_off_is_malformed() -> None:
+    opt = b"\0\0\x29\x10\0\0\0\0\0\0\4\1\2"
+    assert parsed(raw(QUESTION + opt, counts=(1, 0, 0, 1))).rcode == FORMERR
+
+
+@pytest.mark.parametrize(("edns", "codes"), [({}, []), ({"use_edns": 0, "payload": 4096}, [15])])
+def test_blocked_reply(edns: dict[str, Any], codes: list[int]) -> None:
+    """RFC 8914 §4.16: who speaks EDNS is told why the name does not exist."""
+    wire = query("wWw.example.", **edns)
+    reply = blocked_reply(parsed(wire))
+    message = dns.message.from_wire(reply)
+    assert (message.rcode(), message.id, message.answer) == (NXDOMAIN, 7, [])
+    assert message.flags & dns.flags.RD
+    assert message.flags & dns.flags.RA
+    assert reply[12:30] == wire[12:30]
+    assert [int(option.code) for option in message.options if isinstance(option, dns.edns.EDEOption)] == codes
+    assert message.edns == (0 if edns else -1)

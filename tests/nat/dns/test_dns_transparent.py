@@ -19,8 +19,7 @@ from tests.nat.dns.kit import (
     query,
     rcode,
 )
-from usernat.nat.dns import Question
-from usernat.nat.dns.message import FORMERR, NOTIMP, NXDOMAIN, REFUSED, TC, with_id
+from usernat.nat.dns.message import FORMERR, NOTIMP, TC, with_id
 
 # -- transparency -----------------------------------------------------------------------------------------------------
 
@@ -166,25 +165,6 @@ def test_c53_what_is_no_query_is_not_answered() -> None:
     world = World()
     assert world.ask(b"") == world.ask(b"\0" * 11) == world.ask(answer_to(query())) == []
     assert (world.counters.short, world.counters.not_a_query) == (2, 1)
-
-
-@pytest.mark.rfc("1035", "4.1.1-c")
-def test_screening_hook() -> None:
-    """One question, one verdict; what is refused never goes upstream."""
-    asked: list[Question] = []
-
-    def screen(question: Question) -> int:
-        asked.append(question)
-        return {b"evil": NXDOMAIN, b"odd": REFUSED}.get(question.labels[0], 0)
-
-    world = World(screen=screen)
-    assert rcode(only(world.ask(query("evil.test.")))) == NXDOMAIN
-    assert rcode(only(world.ask(query("odd.test.", "TXT")))) == REFUSED
-    assert world.host.opened == []
-    assert world.ask(query("good.test.")) == []
-    assert len(world.host.live) == 1
-    assert asked[1] == Question((b"odd", b"test"), 16, 1, GUEST)
-    assert world.counters.screened == 2
 
 
 # -- whose answer counts ----------------------------------------------------------------------------------------------
