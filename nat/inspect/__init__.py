@@ -1,0 +1,9 @@
+"""Whose name a guest's first bytes claim: the SNI of a ClientHello, the Host of an HTTP request. Pure functions over bytes."""
+
+from __future__ import annotations
+
+from usernat.nat.inspect.client_hello import read_tls_name
+from usernat.nat.inspect.host_name import LIMIT
+from usernat.nat.inspect.http_head import read_http_name
+
+__all__ = ["LIMIT", "read_http_name", "read_tls_name"]
