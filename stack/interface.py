@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from usernat.stack.device import Buffer, Capabilities, Frame
+    from usernat.stack.l2.source_validation import SourceValidation
     from usernat.stack.l3.packet import Packet
     from usernat.stack.l3.reassembly import Reassembly
 
@@ -204,6 +205,10 @@ class Interface:
         """Give an address up. ValueError where it is not ours."""
         self.ipv4.remove_address(address)
         self.arp.withdraw(address)
+
+    def validate_sources(self, sources: SourceValidation | None) -> None:
+        """Drop from now on what comes from an address that is not its sender's (RFC 1812 §5.3.8), by ARP or by IP; None: no longer."""
+        self.arp.sources = self.ipv4.sources = sources
 
     def _pull(self, now: int, room: int) -> bool:
         """One turn for each layer that has something to send. False where none has."""

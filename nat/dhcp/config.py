@@ -23,6 +23,8 @@ class DhcpConfig:
     boot_file: what a machine that boots from the network is to load, told where it is not empty (RFC 2132 §9.5).
     authoritative: whether this is the only server of the network, so that a client it does not know is refused what it claims, at once.
     max_lease_s: 0xFFFFFFFF lets clients ask for infinite leases.
+    bound_to_mac: whether a client that comes with another MAC address is another client, and gets another address. Then nobody gets what is somebody
+        else's by repeating its identifier; but RFC 2131 §4.2 has the identifier alone tell who a client is.
     hold_us: how long an offer waits for its REQUEST. quarantine_us: how long a declined address stays out of use.
     Raises ValueError for a pool that cannot work.
     """
@@ -36,6 +38,7 @@ class DhcpConfig:
     domain: str = ""
     boot_file: str = ""
     authoritative: bool = True
+    bound_to_mac: bool = False
     lease_s: int = 86_400
     min_lease_s: int = 60
     max_lease_s: int = 7 * 86_400

@@ -4,11 +4,13 @@
     OFFERED   held for `client` until the offer expires
     BOUND     leased to `client` until the lease expires
     DECLINED  a client found the address in use; out of service until the quarantine expires
+    CLAIMED   used without a lease by the host at `mac`; leased to nobody else
 
 Only an IDLE record ever changes its client, so an active lease cannot be stolen: whoever asks when no address is idle gets nothing.
-(A client is its identifier, RFC 2131 §4.2-a: who repeats another's identifier is that client, with a new MAC address.)
-Addresses are given out in this order (RFC 2131 §4.3.1-a): the client's own, its last one, the one it asks for, one never used, the one idle
-for longest. What is offered is held for one client, and free again where no REQUEST comes (§3.1-d).
+(A client is what the rules say it is, RFC 2131 §4.2-a: who repeats another's identifier is that client, with a new MAC address, unless
+`DhcpConfig.bound_to_mac` makes two of them.)
+Addresses are given out in this order (RFC 2131 §4.3.1-a): the client's own, its last one, the one that it uses already, the one it asks for,
+one never used, the one idle for longest. What is offered is held for one client, and free again where no REQUEST comes (§3.1-d).
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from typing import TYPE_CHECKING
 from usernat.stack.deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 IDLE = 0
 OFFERED = 1
 BOUND = 2
 DECLINED = 3
+CLAIMED = 4
 
 
 class Lease:
@@ -47,7 +50,10 @@ class Lease:
 
 
 class LeaseTable:
-    """Who holds which address of `pool`. Times in µs."""
+    """Who holds which address of `pool`. Times in µs.
+
+    watch: called at each change of a record with the address and the MAC address that may use it now, None for nobody.
+    """
 
     def __init__(self, pool: range, *, hold_us: int, quarantine_us: int) -> None:
         self.pool = pool
@@ -59,6 +65,9 @@ class LeaseTable:
         self._idle: OrderedDict[int, Lease] = OrderedDict()  # the one idle for longest comes first
         self._expiry: Deadlines[int] = Deadlines()  # by address
         self._declined: OrderedDict[int, Lease] = OrderedDict()
+        self._bound: dict[int, None] = {}
+        self._claimed: dict[int, Lease] = {}
+        self.watch: Callable[[int, bytes | None], None] | None = None
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -71,13 +80,17 @@ class LeaseTable:
         lease = self._by_address.get(address)
         return lease.mac if lease is not None and lease.state == BOUND else None
 
+    def first(self) -> int | None:
+        """The address whose lease has run for longest, renewals included; None where none runs."""
+        return next(iter(self._bound), None)
+
     def find(self, client: bytes) -> Lease | None:
         """The record of `client`, active or remembered."""
         return self._by_client.get(client)
 
     def offer(self, client: bytes, mac: bytes, requested: int | None, now: int) -> Lease | None:
         """Holds an address for `client`, None when there is none. A running lease stays as it is."""
-        lease = self._by_client.get(client) or self._unused(requested)
+        lease = self._by_client.get(client) or self._unused(requested, mac)
         if lease is None:
             return None
         if lease.state != BOUND:
@@ -103,6 +116,20 @@ class LeaseTable:
         if len(self._declined) > max(1, len(self.pool) // 4):
             self._enter(next(iter(self._declined.values())), IDLE, None)
 
+    def claim(self, address: int, mac: bytes) -> bool:
+        """The host at `mac` uses the address without a lease; whether it may. It keeps it until it asks for a lease, and is then offered it.
+
+        The address need not be of the pool. The caller knows which may be claimed, and they are few: each makes a record.
+        """
+        lease = self._by_address.get(address) or self._record(address)
+        if lease.state != IDLE:
+            return lease.mac == mac
+        if lease.client:
+            del self._by_client[lease.client]
+        lease.client, lease.mac = b"", mac
+        self._enter(lease, CLAIMED, None)
+        return True
+
     def expire(self, now: int) -> int:
         """Frees what has run out by `now`; how many."""
         expired = self._expiry.expire(now)
@@ -114,14 +141,17 @@ class LeaseTable:
         """When the next record runs out."""
         return self._expiry.next()
 
-    def _unused(self, requested: int | None) -> Lease | None:
-        """A record that is nobody's now."""
-        if requested is not None and requested in self.pool:
-            lease = self._by_address.get(requested)
-            if lease is None:
-                return self._record(requested)
-            if lease.state == IDLE:
+    def _unused(self, requested: int | None, mac: bytes) -> Lease | None:
+        """The claim of the one who asks, else a record that is nobody's now."""
+        for lease in self._claimed.values():
+            if lease.mac == mac and lease.address in self.pool:
                 return lease
+        if requested is not None and requested in self.pool:
+            known = self._by_address.get(requested)
+            if known is None:
+                return self._record(requested)
+            if known.state == IDLE:
+                return known
         for address in self._fresh:
             if address not in self._by_address:
                 return self._record(address)
@@ -143,9 +173,18 @@ class LeaseTable:
         address = lease.address
         self._idle.pop(address, None)
         self._declined.pop(address, None)
+        self._claimed.pop(address, None)
+        if state == BOUND:
+            self._bound[address] = None  # which keeps its place, where it was there
+        else:
+            self._bound.pop(address, None)
         lease.state, lease.expires_us = state, expires_us
         self._expiry.set(address, expires_us)
         if state == IDLE:
             self._idle[address] = lease
         elif state == DECLINED:
             self._declined[address] = lease
+        elif state == CLAIMED:
+            self._claimed[address] = lease
+        if self.watch is not None:
+            self.watch(address, lease.mac if state in (BOUND, CLAIMED) else None)

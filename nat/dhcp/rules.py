@@ -118,10 +118,16 @@ class DhcpRules:
         """Frees offers, leases and quarantined addresses whose time has come."""
         self._counters.expired += self.leases.expire(now)
 
+    def _client(self, message: Message) -> bytes:
+        """The key of a client in the lease table: what it is by RFC 2131 §4.2, and where it is bound to it, its MAC address."""
+        return message.client + message.chaddr if self._config.bound_to_mac else message.client
+
     # -- DISCOVER ---------------------------------------------------------------------------------------------------
 
     def _discover(self, message: Message, now: int) -> Reply | None:
-        lease = self.leases.offer(message.client, message.chaddr, message.number(opt.REQUESTED_ADDRESS), now)
+        lease = self.leases.offer(
+            self._client(message), message.chaddr, message.number(opt.REQUESTED_ADDRESS), now
+        )
         if lease is None:
             self._counters.pool_exhausted += 1
             return None
@@ -156,7 +162,7 @@ class DhcpRules:
         return None
 
     def _selecting(self, message: Message, server: int, requested: int | None, now: int) -> Reply | None:
-        lease = self.leases.find(message.client)
+        lease = self.leases.find(self._client(message))
         if server != self._config.server:
             # RFC 2131 §3.1-e: our offer was declined
             self._counters.other_server += 1
@@ -173,7 +179,7 @@ class DhcpRules:
 
     def _init_reboot(self, message: Message, requested: int, now: int) -> Reply | None:
         # RFC 2131 §3.2-a, §3.2-b
-        lease = self.leases.find(message.client)
+        lease = self.leases.find(self._client(message))
         if lease is None:
             return self._stranger(message)
         if lease.address != requested:
@@ -182,7 +188,7 @@ class DhcpRules:
 
     def _extending(self, message: Message, now: int) -> Reply | None:
         # RFC 2131 §4.3.2-b, §4.3.2-c. Renewing without option 51 asks for a whole lease again, not for what is left of this one
-        lease = self.leases.find(message.client)
+        lease = self.leases.find(self._client(message))
         if lease is None:
             return self._stranger(message)
         if lease.address != message.ciaddr:
@@ -238,7 +244,7 @@ class DhcpRules:
         if message.number(opt.SERVER_IDENTIFIER) not in (None, self._config.server):
             self._counters.other_server += 1
             return None
-        lease = self.leases.find(message.client)
+        lease = self.leases.find(self._client(message))
         if lease is None or not lease.active or lease.address != address:
             self._counters.not_owner += 1
             return None

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from random import Random
 
+    from usernat.stack.l2.source_validation import SourceValidation
+
 HARDWARE_ETHERNET = 1
 REQUEST = 1
 REPLY = 2
@@ -86,6 +88,7 @@ class ArpCounters(Counters):
     bad_type: int = 0  # not IPv4 over Ethernet
     spoofed_mac: int = 0  # the sender's MAC address is not the frame's
     bad_sender: int = 0  # the sender's address cannot be a host's
+    spoofed_source: int = 0  # the sender's address is not its own (`sources`)
     conflicts: int = 0  # somebody spoke from an address of ours
     defended: int = 0  # and was answered
     claims_lost: int = 0  # addresses that we probed for and somebody has or wants
@@ -98,11 +101,12 @@ class ArpLayer:
     """ARP of one interface; it attaches itself to the neighbour cache of its Ethernet layer.
 
     addresses: our own, the preferred first; shared with the interface and read anew each time.
-    rng: chooses the moments of address probes.
+    rng: chooses the moments of address probes. sources: says who may speak from which address; None: anybody from any.
     """
 
     def __init__(self, ethernet: EthernetLayer, addresses: Collection[int], rng: Random) -> None:
         self.counters = ArpCounters()
+        self.sources: SourceValidation | None = None
         self._ethernet = ethernet
         self._neighbours = ethernet.neighbours
         self._neighbours.ask = self._ask  # RFC 1122 §2.3.3-e
@@ -124,6 +128,9 @@ class ArpLayer:
         if packet.spa in self._addresses:  # RFC 5227 §2.4-a
             self.counters.conflicts += 1
             self.counters.defended += self._conflicts.defend(packet.spa, now)
+            return
+        if self.sources is not None and not self._may_speak(self.sources, packet):
+            self.counters.spoofed_source += 1
             return
         for_us = packet.tpa in self._addresses
         # RFC 5227 §2.1.1-f: a probe, whose sender has no address, teaches nothing
@@ -168,6 +175,11 @@ class ArpLayer:
             self.counters.bad_sender += 1
             return False
         return True
+
+    def _may_speak(self, sources: SourceValidation, packet: ArpPacket) -> bool:
+        """Whether the sender's address is the sender's; a probe has none (RFC 5227 §2.1.1-f)."""
+        spa, sha = packet.spa, packet.sha
+        return not spa or sources.bindings.get(spa) == sha or sources.admit(spa, sha)
 
     def _reply(self, request: ArpPacket) -> None:
         """To the requester alone (RFC 5227 §2.6-a)."""

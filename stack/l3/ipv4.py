@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from usernat.stack.device import Capabilities
     from usernat.stack.l2.ethernet import EthernetLayer
+    from usernat.stack.l2.source_validation import SourceValidation
 
 __all__ = ["Ipv4Layer", "Packet"]
 
@@ -51,6 +52,7 @@ class Ipv4Counters(Counters):
     martian_source: int = 0
     martian_destination: int = 0
     own_source: int = 0
+    spoofed_source: int = 0
     not_ours: int = 0
     group_not_joined: int = 0
     group_frame_unicast: int = 0
@@ -61,7 +63,7 @@ class Ipv4Counters(Counters):
 
 
 class Ipv4Layer:
-    """The IPv4 of one interface."""
+    """The IPv4 of one interface. sources: says who may send from which address; None: anybody from any."""
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class Ipv4Layer:
         self.counters = Ipv4Counters()
         self.addresses = addresses
         self.any_ip = any_ip
+        self.sources: SourceValidation | None = None
         self.reassembly = reassembly if reassembly is not None else Reassembly()
         self.output = Ipv4Output(ethernet, addresses, capabilities, rng, any_ip=any_ip)
         self.errors = IcmpErrors(self.output, addresses, now)
@@ -117,6 +120,16 @@ class Ipv4Layer:
             counters.bad_checksum += 1
             return None
         if not self._source_is_sound(src, dst, proto):
+            return None
+        # RFC 1812 §5.3.8-a: before anything is put together or answered
+        sources = self.sources
+        if (
+            sources is not None
+            and sources.bindings.get(src) != link_source
+            and src
+            and not sources.admit(src, link_source)
+        ):
+            self.counters.spoofed_source += 1
             return None
         kind = self._destination(dst)
         if kind == NOT_OURS:
