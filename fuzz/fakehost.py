@@ -3,6 +3,7 @@
     FakeHost.tcp[address, port]  = Listening(peer factory) | Failing(errno or ICMP error) | BLACK_HOLE
     FakeHost.udp[address, port]  = answer(data) -> replies
     FakeHost.echo_hosts          = addresses that answer pings
+    FakeHost.call, .post         = somebody outside connects, sends a datagram
     FakeHost.routers             = on the way to everything: datagrams with too small a TTL die there
 
 Entries may have None for "any address" or "any port"; the more specific one counts. What nothing is said of swallows everything.
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from usernat.fuzz.fakelistening import FakeListening
 from usernat.fuzz.fakesockets import FakeDatagrams, FakeSocket, FakeTcp, FakeUdpClient
 from usernat.nat.errors import HostError
 from usernat.nat.host_datagram import ReportedError
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from usernat.fuzz.fakepeers import Peer
     from usernat.nat.host import Owner
 
-UDP, ECHO = "udp", "echo"
+TCP, UDP, ECHO = "tcp", "udp", "echo"
 TIME_EXCEEDED = 11
 LATENCY_US = 1_000
 Answer = Callable[[bytes], list[bytes]]
@@ -95,6 +97,7 @@ class FakeHost:
         self.echo_hosts: set[int] = set()
         self.echo_failures: dict[int, Failing] = {}
         self.routers: tuple[int, ...] = ()
+        self.own: set[int] = set()  # addresses of the host itself
         self.sockets: dict[FakeSocket, None] = {}
         self._echo = echo
         self._watched: dict[FakeSocket, None] = {}
@@ -134,6 +137,10 @@ class FakeHost:
         assert isinstance(sock, FakeTcp)
         return sock.outcome
 
+    def is_own(self, address: int) -> bool:
+        """See `usernat.nat.host.Host`."""
+        return address in self.own
+
     def connect_udp(self, address: int, port: int, owner: Owner) -> FakeUdpClient:
         """See `usernat.nat.host.Host`."""
         self._permit()
@@ -141,13 +148,47 @@ class FakeHost:
         self._add(sock)
         return sock
 
+    def listen_tcp(self, address: int, port: int, owner: Owner) -> FakeListening:
+        """See `usernat.nat.host.Host`."""
+        self._permit()
+        sock = FakeListening(self, owner, address, self._take_name(address, port, TCP))
+        self._add(sock)
+        return sock
+
+    def accept(self, listening: Any) -> tuple[FakeTcp, int, int] | None:
+        """See `usernat.nat.host.Host`."""
+        assert isinstance(listening, FakeListening)
+        if listening not in self.sockets:
+            raise OSError(errno.EBADF, "closed")
+        self._permit()
+        accepted = listening.accept()
+        if accepted is not None:
+            self._add(accepted[0])
+        return accepted
+
+    def adopt(self, sock: Any, owner: Owner) -> None:
+        """See `usernat.nat.host.Host`."""
+        sock.owner = owner
+
     def open_udp(self, owner: Owner) -> FakeDatagrams:
         """See `usernat.nat.host.Host`."""
-        return self._open_datagrams(owner, UDP)
+        return self.publish_udp(0, 0, owner)
+
+    def publish_udp(self, address: int, port: int, owner: Owner) -> FakeDatagrams:
+        """See `usernat.nat.host.Host`."""
+        self._permit()
+        sock = FakeDatagrams(self, owner, UDP, self._take_name(address, port, UDP), address)
+        self._add(sock)
+        return sock
 
     def open_echo(self, owner: Owner) -> FakeDatagrams | None:
         """See `usernat.nat.host.Host`."""
-        return self._open_datagrams(owner, ECHO) if self._echo else None
+        if not self._echo:
+            return None
+        self._permit()
+        sock = FakeDatagrams(self, owner, ECHO, next(self._ports))
+        self._add(sock)
+        return sock
 
     def watch(self, sock: Any, readable: bool, writable: bool) -> None:
         """See `usernat.nat.host.Host`."""
@@ -165,6 +206,21 @@ class FakeHost:
             self.record.closed += 1
             self.record.resets += reset
             sock.closed_by_owner(reset=reset)
+
+    # -- the outside --------------------------------------------------------------------------------------------------
+
+    def call(self, address: int, port: int, peer: Peer, source: tuple[int, int]) -> FakeTcp | None:
+        """`peer` connects from `source` (address, port); None where nobody listens, or too many wait."""
+        listening = self._bound(address, port, TCP)
+        return listening.call(peer, source) if listening is not None else None
+
+    def post(self, address: int, port: int, data: bytes, source: tuple[int, int]) -> bool:
+        """A datagram comes from `source`; whether anybody has the port."""
+        sock = self._bound(address, port, UDP)
+        if sock is not None:
+            sock.arrived_at = address
+            sock.arrive(data, *source)
+        return sock is not None
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -227,11 +283,22 @@ class FakeHost:
         )
         return Failing(report)
 
-    def _open_datagrams(self, owner: Owner, kind: str) -> FakeDatagrams:
-        self._permit()
-        sock = FakeDatagrams(self, owner, kind, next(self._ports))
-        self._add(sock)
-        return sock
+    def _take_name(self, address: int, port: int, kind: str) -> int:
+        """The port, or one that is chosen; a HostError where another socket of the kind has it."""
+        if port and self._bound(address, port, kind) is not None:
+            raise HostError(errno.EADDRINUSE)
+        return port or next(self._ports)
+
+    def _bound(self, address: int, port: int, kind: str) -> Any:
+        """The socket that takes what is sent there."""
+        for sock in self.sockets:
+            if (
+                isinstance(sock, FakeListening | FakeDatagrams)
+                and (sock.kind, sock.port) == (kind, port)
+                and (sock.address in {0, address})
+            ):
+                return sock
+        return None
 
     def _permit(self) -> None:
         if len(self.sockets) >= self.max_sockets or self.rng.random() < self.faults.descriptors:

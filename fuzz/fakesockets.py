@@ -226,12 +226,15 @@ class FakeTcp(FakeSocket):
 
 
 class FakeDatagrams(FakeSocket):
-    """An unconnected UDP or echo socket. `port`: its own."""
+    """An unconnected UDP or echo socket. `address`, `port`: its own. answered_from: where each answer left from."""
 
-    def __init__(self, host: FakeHost, owner: Owner, kind: str, port: int) -> None:
+    def __init__(self, host: FakeHost, owner: Owner, kind: str, port: int, address: int = 0) -> None:
         super().__init__(host, owner)
         self.kind = kind
+        self.address = address
         self.port = port
+        self.arrived_at = 0
+        self.answered_from: list[int] = []
         self._in: deque[tuple[bytes, int, int, int]] = deque(maxlen=BACKLOG)
         self._reports: deque[ReportedError] = deque(maxlen=BACKLOG)
 
@@ -243,6 +246,11 @@ class FakeDatagrams(FakeSocket):
         """See `usernat.nat.host.DatagramSocket`."""
         self.raise_pending()
         self.host.carry(self, bytes(data), address, port, ttl, df)
+
+    def answer(self, data: Buffer, source: int, address: int, port: int, ttl: int, df: bool) -> None:
+        """See `usernat.nat.host.PublishedSocket`."""
+        self.answered_from.append(source)
+        self.send(data, address, port, ttl, df)
 
     def receive(self) -> tuple[bytes, int, int, int] | None:
         """See `usernat.nat.host.DatagramSocket`."""

@@ -6,7 +6,7 @@ times. All times are in seconds here, for people; the flows turn them into µs o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from usernat.stack.addr import prefix_mask
 
@@ -16,6 +16,9 @@ UDP_DNS_TIMEOUT_S = 30  # RFC 4787 REQ-5a: well-known ports may have a shorter o
 TCP_ESTABLISHED_TIMEOUT_S = 2 * 3600 + 4 * 60  # RFC 5382 REQ-5
 TCP_TRANSITORY_TIMEOUT_S = 4 * 60  # RFC 5382 REQ-5, RFC 7857 §2.1-b: of closing connections
 TCP_CONNECT_TIMEOUT_S = 4 * 60  # of opening ones; the host's kernel may give up before
+FIRST_BYTES_TIMEOUT_S = 10  # a client that speaks first does so at once
+PUBLISHED_TIMEOUT_S = 10  # a guest is near; a SYN may be lost three times
+ASK_TIMEOUT_S = 30  # a guest's SYNs go on for a minute or more
 
 # RFC 4787 REQ-8
 ADDRESS_DEPENDENT = "address-dependent"
@@ -32,6 +35,9 @@ class Limits:
     new_per_second: flows a guest address may open a second in the long run, twice that at once (RFC 6888 REQ-4c).
     udp_destinations: destinations that one UDP flow remembers; the one silent for longest is forgotten first.
     echo_pending: the same for the requests of one echo flow.
+    forwarded_tcp, forwarded_udp: what comes in by all forwards together, connections and clients; they count here and nowhere else, so that a flood from
+    outside leaves the guests their own flows. forward_opening: connections of one forward that the guest has not answered yet; more wait in the
+    host's kernel.
     """
 
     tcp: int = 4096
@@ -42,28 +48,37 @@ class Limits:
     new_per_second: int = 2000
     udp_destinations: int = 512
     echo_pending: int = 256
+    forwarded_tcp: int = 1024
+    forwarded_udp: int = 1024
+    forward_opening: int = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds of silence after which a flow is over. The defaults are what the RFCs ask for at the least; less is the embedder's own decision.
 
-    tcp_connect: how long the host may try before the held SYN is given up. tcp_established: neither end has sent anything;
+    tcp_connect: how long the host may try before the held SYN is given up. first_bytes: how long a guest may take to say whom it wants, where a
+    rule needs to know. ask: how long somebody who is asked may take. tcp_established: neither end has sent anything;
     tcp_transitory: the same once both directions have ended (RFC 5382 REQ-5a, RFC 7857 §2.1-a). udp: a mapping (RFC 4787 REQ-5b). udp_dns: a
-    mapping used for port 53 alone. echo: a binding (RFC 5508 REQ-2a).
+    mapping used for port 53 alone. echo: a binding (RFC 5508 REQ-2a). published: how long a guest may take to answer a connection that comes in by a forward.
     """
 
     tcp_connect: float = TCP_CONNECT_TIMEOUT_S
+    first_bytes: float = FIRST_BYTES_TIMEOUT_S
+    ask: float = ASK_TIMEOUT_S
     tcp_established: float = TCP_ESTABLISHED_TIMEOUT_S
     tcp_transitory: float = TCP_TRANSITORY_TIMEOUT_S
     udp: float = UDP_TIMEOUT_S
     udp_dns: float = UDP_DNS_TIMEOUT_S
     echo: float = ECHO_TIMEOUT_S
+    published: float = PUBLISHED_TIMEOUT_S
 
     def __post_init__(self) -> None:
-        for name in ("tcp_connect", "tcp_established", "tcp_transitory", "udp", "udp_dns", "echo"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"time-out {name} must be above 0 s, not {getattr(self, name)}")
+        for field_ in fields(self):
+            if getattr(self, field_.name) <= 0:
+                raise ValueError(
+                    f"time-out {field_.name} must be above 0 s, not {getattr(self, field_.name)}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,8 @@ class GatewayConfig:
     lease_s: seconds of a lease. mtu: bytes, told to the guest by DHCP.
     boot_file: name or URL of what a guest that boots from the network is to load, told by DHCP; empty: nothing.
     host_loopback: guest traffic to the gateway's address reaches 127.0.0.1 of the host.
+    anti_spoof: a guest speaks only from an address that DHCP has leased to its MAC address, or from one of `static`, which can be used without a lease,
+    each by the first MAC address that does.
     udp_filtering: who may send to a guest's mapping (RFC 4787 REQ-8, REQ-8a): the addresses that the guest has sent to from it, or anyone.
     resolvers: (address, port) of upstream DNS servers, in order of preference; empty: those of the host.
     guest_dns: name servers that DHCP tells guests of (RFC 5625 §5.1-a); empty: the gateway's own at `dns`.
@@ -89,6 +106,8 @@ class GatewayConfig:
     mtu: int = 1500
     boot_file: str = ""
     host_loopback: bool = False
+    anti_spoof: bool = False
+    static: tuple[int, ...] = ()
     udp_filtering: str = ADDRESS_DEPENDENT
     resolvers: tuple[tuple[int, int], ...] = ()
     guest_dns: tuple[int, ...] = ()
@@ -115,6 +134,8 @@ class GatewayConfig:
             raise ValueError("lease_first is above lease_last")
         if any(self.lease_first <= own <= self.lease_last for own in (self.gateway, self.dns)):
             raise ValueError("gateway and dns must not be among the leased addresses")
+        if not all(self.is_guest(address) for address in self.static):
+            raise ValueError("static holds what is no guest's address")
         if self.udp_filtering not in {ADDRESS_DEPENDENT, ENDPOINT_INDEPENDENT}:
             raise ValueError(f"udp_filtering must be {ADDRESS_DEPENDENT} or {ENDPOINT_INDEPENDENT}")
 

@@ -8,10 +8,13 @@ from usernat.nat import errors
 
 if TYPE_CHECKING:
     from usernat.nat.admission import Admission
+    from usernat.nat.asking import Asker
+    from usernat.nat.audit import Audit
     from usernat.nat.config import GatewayConfig
     from usernat.nat.flows import FlowTable
     from usernat.nat.host import Host
     from usernat.nat.host_datagram import ReportedError
+    from usernat.nat.quota import Quota
     from usernat.stack.interface import Interface
     from usernat.stack.l3.packet import Packet
 
@@ -21,10 +24,18 @@ SECOND_US = 1_000_000
 class Context:
     """The gateway's parts, as flows see them."""
 
-    __slots__ = ("admission", "config", "host", "icmp", "interface", "table")
+    __slots__ = ("admission", "asker", "audit", "config", "host", "icmp", "interface", "quota", "table")
 
     def __init__(
-        self, interface: Interface, host: Host, config: GatewayConfig, table: FlowTable, admission: Admission
+        self,
+        interface: Interface,
+        host: Host,
+        config: GatewayConfig,
+        table: FlowTable,
+        admission: Admission,
+        asker: Asker,
+        audit: Audit,
+        quota: Quota,
     ) -> None:
         self.interface = interface
         self.icmp = interface.icmp
@@ -32,6 +43,9 @@ class Context:
         self.config = config
         self.table = table
         self.admission = admission
+        self.asker = asker
+        self.audit = audit
+        self.quota = quota
 
     def translate(self, report: ReportedError, quote: bytes | memoryview) -> bool:
         """Passes an ICMP error of the host on to the guest. quote: the guest's datagram as it sent it.

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from usernat.nat import errors
-from usernat.nat.admission import CLOSED, DENIED, NOBODY
+from usernat.nat.admission import ADMITTED, ASK, CLOSED, DENIED, NOBODY, READ
 from usernat.nat.destinations import Budget, Destinations
 from usernat.nat.flows import FlowInfo
 from usernat.stack.counters import Counters
 
 if TYPE_CHECKING:
+    from usernat.nat.admission import Decision
     from usernat.nat.context import Context
     from usernat.nat.host import DatagramSocket
     from usernat.nat.host_datagram import ReportedError
@@ -39,6 +40,7 @@ QUOTED_PAYLOAD = 8  # RFC 792: at least these bytes of the transport header come
 _REFUSALS = {
     CLOSED: errors.PORT_UNREACHABLE,
     DENIED: errors.ADMINISTRATIVELY_PROHIBITED,  # RFC 1812 §5.2.7.1-a, RFC 5508 REQ-8
+    READ: errors.ADMINISTRATIVELY_PROHIBITED,  # a datagram has no first bytes that could be waited for
     NOBODY: errors.HOST_UNREACHABLE,  # RFC 1812 §4.3.3.1-b
 }
 
@@ -64,7 +66,18 @@ class DatagramCounters(Counters):
 class DatagramFlow:
     """One guest endpoint and its host socket. `destinations` keys are address << 16 | port, as the guest sees them."""
 
-    __slots__ = ("_nat", "destinations", "guest", "guest_port", "sock", "started", "timeout_us")
+    __slots__ = (
+        "_nat",
+        "decision",
+        "destinations",
+        "down",
+        "guest",
+        "guest_port",
+        "sock",
+        "started",
+        "timeout_us",
+        "up",
+    )
 
     def __init__(
         self, nat: DatagramNat, guest: int, guest_port: int, destinations: Destinations, now: int
@@ -75,6 +88,9 @@ class DatagramFlow:
         self.destinations = destinations
         self.started = now
         self.timeout_us = 0  # of silence; the longest that any of its destinations has
+        self.decision: Decision | None = None  # that admitted its first destination
+        self.up = 0  # bytes of payload
+        self.down = 0
         self.sock: DatagramSocket
 
     @property
@@ -88,12 +104,16 @@ class DatagramFlow:
         header_end = len(packet.datagram) - len(packet.payload) + QUOTED_PAYLOAD
         self.destinations.remember(packet.dst << 16 | port, bytes(packet.datagram[:header_end]))
         nat.context.table.deadlines.set(self, now + self.timeout_us)  # RFC 4787 REQ-6
+        quota = nat.context.quota
+        if quota.active and not quota.datagram_up(len(data), now):
+            return
         address = nat.context.admission.host_address(packet.dst)
         # RFC 1812 §5.3.1-a, -c: less by one, and by no more; the last hop is the host's loopback, which is here
         ttl = max(packet.ttl - 1, 1)
         failure, mtu = self._send(data, address, port, ttl, packet.df)
         if failure == 0:
             nat.counters.forwarded += 1
+            self.up += len(data)
         elif failure in (errno.EAGAIN, errno.ENOBUFS):
             nat.counters.host_full += 1
         else:
@@ -140,13 +160,17 @@ class DatagramFlow:
 
     def _deliver(self, data: bytes, address: int, port: int, ttl: int, now: int) -> None:
         nat = self._nat
+        quota = nat.context.quota
         source = nat.context.admission.guest_address(address)
         if source is None or not nat.permits(self, source, port):
             nat.counters.filtered += 1  # and refreshes nothing: RFC 7857 §7-a
+        elif quota.active and not quota.datagram_down(len(data), now):
+            pass  # counted there
         elif nat.deliver(
             self, data, source, port, max(ttl - 1, 1)
         ):  # a host takes what is for it whatever the TTL, 0 too
             nat.counters.delivered += 1
+            self.down += len(data)
             if nat.replies_refresh:
                 nat.context.table.deadlines.set(self, now + self.timeout_us)
         else:
@@ -199,22 +223,48 @@ class DatagramNat:
         self._destinations = destinations
         self._flows: dict[int, DatagramFlow] = {}  # guest << 16 | port
         self._paused: dict[DatagramFlow, None] = {}
+        self.closed = False
 
     def handle(self, packet: Packet, guest_port: int, port: int, data: Buffer, now: int) -> None:
         """Takes a guest's datagram."""
         flow = self._flows.get(packet.src << 16 | guest_port)
-        if flow is None or not self.decided(flow, packet.dst, port):
-            answer = self.context.admission.ask(packet, self.policy_port(port), guest_port)
-            if answer < 0:
-                code = _REFUSALS.get(answer)
-                if code is not None:
-                    self.context.icmp.unreachable(packet, code)
-                return
-            if flow is None:
-                flow = self._open(packet, guest_port, now)
-                if flow is None:
-                    return
-            flow.timeout_us = max(flow.timeout_us, self.timeout_for(port))
+        if flow is not None and self.decided(flow, packet.dst, port):
+            flow.forward(packet, port, data, now)
+            return
+        decision = self.context.admission.ask(packet, self.policy_port(port), guest_port, now)
+        if decision.outcome == ASK:
+            self._ask(decision, packet, guest_port, port, data, now)
+        else:
+            self._settle(decision, packet, guest_port, port, data, now)
+
+    def _ask(
+        self, decision: Decision, packet: Packet, guest_port: int, port: int, data: Buffer, now: int
+    ) -> None:
+        """The datagram waits with the question; of those that follow meanwhile each joins it, and the asker bounds how many."""
+        assert decision.request is not None
+        assert decision.verdict is not None
+        admission = self.context.admission
+
+        def told(allowed: bool, now: int) -> None:
+            if not self.closed:
+                self._settle(admission.told(decision, allowed), packet, guest_port, port, data, now)
+
+        self.context.asker.ask(decision.request, decision.verdict, told, now)
+
+    def _settle(
+        self, decision: Decision, packet: Packet, guest_port: int, port: int, data: Buffer, now: int
+    ) -> None:
+        if decision.outcome != ADMITTED:
+            code = _REFUSALS.get(decision.outcome)
+            if code is not None:
+                self.context.icmp.unreachable(packet, code)
+            return
+        flow = self._flows.get(packet.src << 16 | guest_port) or self._open(packet, guest_port, now)
+        if flow is None:
+            return
+        if flow.decision is None:
+            flow.decision = decision
+        flow.timeout_us = max(flow.timeout_us, self.timeout_for(port))
         flow.forward(packet, port, data, now)
 
     def _open(self, packet: Packet, guest_port: int, now: int) -> DatagramFlow | None:
@@ -268,7 +318,8 @@ class DatagramNat:
     def forget(self, flow: DatagramFlow) -> None:
         """The flow is over."""
         self.context.host.close(flow.sock)
-        self.context.table.remove(flow)
+        if self.context.table.remove(flow) and flow.decision is not None:
+            self.context.audit.ended(flow.decision, flow.up, flow.down)
         self._paused.pop(flow, None)
         self._flows.pop(flow.guest << 16 | flow.guest_port, None)
 

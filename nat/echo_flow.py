@@ -49,6 +49,7 @@ class EchoNat(DatagramNat):
 
     def close(self) -> None:
         """Takes nothing from guests any more."""
+        self.closed = True
         self._socket.close()
 
     def decided(self, flow: DatagramFlow, destination: int, port: int) -> bool:  # noqa: ARG002 - one host, all its requests

@@ -1,7 +1,7 @@
 """Every flow that lives, whose it is, when it is over, and how many there may be.
 
 A flow is one TCP connection, one UDP mapping (a guest endpoint) or one echo binding. The table asks three things before it lets a
-new one in: is there room in all, may this guest have one more of the kind, does it open them too fast. A refusal is counted
+new one in: is there room in all, may this guest have one more of the kind, does it open them too fast; and then the guest's quota. A refusal is counted
 by its reason and changes nothing for the flows that live (RFC 6888 REQ-11).
 
 The table's deadlines belong to the flows: each sets its own as it goes, and `expire` tells those whose time has come.
@@ -19,6 +19,7 @@ from usernat.stack.l3.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from usernat.nat.config import Limits
+    from usernat.nat.quota import Quota
 
 _GUESTS_KEPT = 1024  # guests without flows whose rate is remembered
 
@@ -28,6 +29,7 @@ class FlowInfo(NamedTuple):
 
     protocol: 1 (echo), 6 or 17. guest, guest_port: the guest's endpoint (port: the identifier for echo). destination, port: of TCP;
     0 for the others, which have many. state: in words. started_us: when. expires_us: when silence ends it, None for never.
+    inbound: it came from outside through a forward, and destination and port are those of the client.
     """
 
     protocol: int
@@ -38,6 +40,7 @@ class FlowInfo(NamedTuple):
     state: str
     started_us: int
     expires_us: int | None
+    inbound: bool = False
 
 
 class Flow(Protocol):
@@ -97,10 +100,11 @@ _NAMES = {TCP: "tcp", UDP: "udp", ICMP: "echo"}
 class FlowTable:
     """The flows of one gateway."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, quota: Quota) -> None:
         self.counters = FlowCounters()
         self.deadlines: Deadlines[Flow] = Deadlines()
         self._limits = limits
+        self._quota = quota
         self._caps = {TCP: limits.tcp, UDP: limits.udp, ICMP: limits.echo}
         self._flows: dict[Flow, None] = {}
         self._guests: dict[int, _Guest] = {}
@@ -130,7 +134,7 @@ class FlowTable:
         if not record.bucket.take(now):  # RFC 6888 REQ-4c
             counters.refused_rate += 1
             return False
-        return True
+        return self._quota.admit(len(self._flows), now)
 
     def add(self, flow: Flow, now: int) -> None:
         """Takes in a flow that `admit` let pass."""
@@ -140,12 +144,14 @@ class FlowTable:
         name = "opened_" + _NAMES[flow.protocol]
         setattr(self.counters, name, getattr(self.counters, name) + 1)
 
-    def remove(self, flow: Flow) -> None:
-        """Forgets a flow and its deadline. Nothing happens for one that is not there."""
-        if flow in self._flows:
-            del self._flows[flow]
-            self._guests[flow.guest].open[flow.protocol] -= 1
-            self.deadlines.clear(flow)
+    def remove(self, flow: Flow) -> bool:
+        """Forgets a flow and its deadline. False for one that is not there."""
+        if flow not in self._flows:
+            return False
+        del self._flows[flow]
+        self._guests[flow.guest].open[flow.protocol] -= 1
+        self.deadlines.clear(flow)
+        return True
 
     def expire(self, now: int) -> None:
         """Tells every flow whose deadline has come."""

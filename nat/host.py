@@ -18,33 +18,34 @@ import logging
 import random
 import selectors
 import socket
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from usernat.nat.errors import HostError
-from usernat.nat.host_datagram import HostEcho, HostUdp, ReportedError, read_error_queue
+from usernat.nat.host_budget import descriptor_budget
+from usernat.nat.host_datagram import HostEcho, HostPublished, HostUdp, is_own_address
 from usernat.nat.host_ports import TcpPorts
+from usernat.nat.host_published import ListeningSocket, PublishedSocket
+from usernat.nat.host_tcp import Listening, bind, carry, connect_outcome, listen, reset_on_close
 from usernat.stack.addr import format_ip
 from usernat.stack.counters import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from usernat.nat.host_datagram import ReportedError
     from usernat.stack.device import Buffer
 
 log = logging.getLogger(__name__)
 
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CONNECTING = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
-_MIN_HEADROOM = 64  # descriptors left to the rest of the process at the least
-_NO_LIMIT = 1 << 20
 # What each kind leaves of the budget: a flood of ports leaves a quarter to connections, these a sixteenth to name look-ups.
 _LEFT_BY_DATAGRAMS = 4
 _LEFT_BY_TCP = 16
+_LEFT_BY_ACCEPTED = 2  # what comes in from outside leaves half to the guests' own
 
 
 class Owner(Protocol):
@@ -108,7 +109,7 @@ class DatagramSocket(Protocol):
         ...
 
 
-AnySocket = HostSocket | DatagramSocket
+AnySocket = HostSocket | DatagramSocket | PublishedSocket | ListeningSocket
 
 
 class Host(Protocol):
@@ -127,8 +128,24 @@ class Host(Protocol):
         """Why a connect failed, None if it succeeded. To be asked once, when the socket is first writable."""
         ...
 
+    def listen_tcp(self, address: int, port: int, owner: Owner) -> ListeningSocket:
+        """A socket that listens; port 0: one that the kernel chooses."""
+        ...
+
+    def accept(self, listening: ListeningSocket) -> tuple[HostSocket, int, int] | None:
+        """A connection that waits, with its peer's address and port; None where none does. To be adopted or closed. Raises OSError."""
+        ...
+
+    def adopt(self, sock: HostSocket, owner: Owner) -> None:
+        """Names the owner of an accepted connection."""
+        ...
+
     def open_udp(self, owner: Owner) -> DatagramSocket:
         """An unconnected socket on a port that the kernel chooses."""
+        ...
+
+    def publish_udp(self, address: int, port: int, owner: Owner) -> PublishedSocket:
+        """An unconnected socket with that name; port 0: one that the kernel chooses."""
         ...
 
     def connect_udp(self, address: int, port: int, owner: Owner) -> HostSocket:
@@ -137,6 +154,10 @@ class Host(Protocol):
 
     def open_echo(self, owner: Owner) -> DatagramSocket | None:
         """A socket for ICMP echo, None where the host lets this process have none."""
+        ...
+
+    def is_own(self, address: int) -> bool:
+        """Whether the address is one of the host's, loopback apart."""
         ...
 
     def watch(self, sock: AnySocket, readable: bool, writable: bool) -> None:
@@ -171,36 +192,6 @@ class _Entry:
         self.open = True
 
 
-def descriptor_budget() -> int:
-    """How many sockets the gateway may have: the process's soft limit less an eighth, or less 64 where that is more."""
-    try:
-        import resource  # noqa: PLC0415 - there is none outside Unix
-    except ImportError:
-        return 512  # of select() on Windows
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return _NO_LIMIT
-    return max(soft - max(_MIN_HEADROOM, soft // 8), 1)
-
-
-def stands(sock: HostSocket) -> bool:
-    """Whether a connection is there still, if only in one direction. What ICMP says of it is no end (RFC 5382 REQ-10)."""
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
-
-
-def _not_a_peer(sock: socket.socket) -> ReportedError | None:
-    """Refused where the kernel chose the very port that is called, so that TCP's simultaneous open has connected the socket to itself."""
-    try:
-        itself = sock.getsockname() == sock.getpeername()
-    except OSError as error:  # it stood, and is gone again
-        return ReportedError(error.errno or errno.ENOTCONN)
-    return ReportedError(errno.ECONNREFUSED) if itself else None
-
-
 class HostSockets:
     """The real host. It opens sockets and registers them in `selector`, which stays its owner's."""
 
@@ -233,8 +224,7 @@ class HostSockets:
         sock = self._socket(socket.SOCK_STREAM, 0, _LEFT_BY_TCP)
         if mapping is not None and not self._ports.bind(sock, mapping):
             mapping = None
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the guest has done its Nagle
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        carry(sock)
         if ttl is not None:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
         try:
@@ -245,17 +235,28 @@ class HostSockets:
         return self.connect_tcp(address, port, owner, ttl=ttl)
 
     def connect_error(self, sock: HostSocket) -> ReportedError | None:
-        """See `Host`. Says what ICMP said, which TTL probes over TCP live on.
-
-        Linux queues the ICMP error that ends a connect even without IP_RECVERR. That option must stay off: with it, errors would end
-        established connections too, which RFC 5382 REQ-10 forbids.
-        """
+        """See `Host`."""
         assert isinstance(sock, socket.socket)
-        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not number or stands(sock):  # an ICMP error about a SYN that was repeated, with success
-            return _not_a_peer(sock)
-        reports = read_error_queue(sock)
-        return reports[-1] if reports else ReportedError(number)
+        return connect_outcome(sock)
+
+    def listen_tcp(self, address: int, port: int, owner: Owner) -> Listening:
+        """See `Host`."""
+        listening = listen(self._socket(socket.SOCK_STREAM, 0, _LEFT_BY_TCP), address, port)
+        self._add(listening, owner)
+        return listening
+
+    def accept(self, listening: ListeningSocket) -> tuple[HostSocket, int, int] | None:
+        """See `Host`."""
+        assert isinstance(listening, Listening)
+        self._permit(_LEFT_BY_ACCEPTED)
+        accepted = listening.accept()
+        if accepted is not None:
+            self._add(accepted[0], self._entries[listening].owner)
+        return accepted
+
+    def adopt(self, sock: HostSocket, owner: Owner) -> None:
+        """See `Host`."""
+        self._entries[sock].owner = owner
 
     def connect_udp(self, address: int, port: int, owner: Owner) -> socket.socket:
         """See `Host`."""
@@ -264,6 +265,12 @@ class HostSockets:
     def open_udp(self, owner: Owner) -> HostUdp:
         """See `Host`."""
         sock = HostUdp(self._socket(socket.SOCK_DGRAM, 0, _LEFT_BY_DATAGRAMS))
+        self._add(sock, owner)
+        return sock
+
+    def publish_udp(self, address: int, port: int, owner: Owner) -> HostPublished:
+        """See `Host`."""
+        sock = HostPublished(bind(self._socket(socket.SOCK_DGRAM, 0), address, port))
         self._add(sock, owner)
         return sock
 
@@ -286,6 +293,10 @@ class HostSockets:
                 " (sysctl net.ipv4.ping_group_range) nor raw ones (CAP_NET_RAW)"
             )
         return None
+
+    def is_own(self, address: int) -> bool:
+        """See `Host`."""
+        return is_own_address(address)
 
     def watch(self, sock: AnySocket, readable: bool, writable: bool) -> None:
         """See `Host`."""
@@ -326,8 +337,7 @@ class HostSockets:
         if entry.events:
             self._selector.unregister(sock)
         if reset and isinstance(sock, socket.socket):
-            with suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(sock)
         self.counters.closed += 1
         with suppress(OSError):  # a pending error of a socket that nobody cares for any more
             sock.close()  # type: ignore[union-attr] # every socket in the table is one of ours and has it
@@ -339,10 +349,7 @@ class HostSockets:
 
     def _socket(self, kind: int, protocol: int, leaves: int | None = None) -> socket.socket:
         """leaves: what part of the budget this kind leaves to others, as its denominator."""
-        left = self.max_sockets // leaves if leaves else 0
-        if len(self._entries) >= self.max_sockets - left:
-            self.counters.refused_budget += 1
-            raise HostError(errno.EMFILE)
+        self._permit(leaves)
         try:
             sock = socket.socket(socket.AF_INET, kind, protocol)
         except OSError as error:
@@ -350,6 +357,12 @@ class HostSockets:
             raise HostError(error.errno or errno.EACCES) from error
         sock.setblocking(False)
         return sock
+
+    def _permit(self, leaves: int | None) -> None:
+        left = self.max_sockets // leaves if leaves else 0
+        if len(self._entries) >= self.max_sockets - left:
+            self.counters.refused_budget += 1
+            raise HostError(errno.EMFILE)
 
     def _raw_ident(self) -> int:
         """An identifier that no raw echo socket of ours has: every one of them sees all replies (C46)."""

@@ -22,7 +22,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
-from usernat.stack.addr import format_ip
+from usernat.stack.addr import format_ip, is_loopback
 from usernat.stack.checksum import checksum
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _LINUX = sys.platform == "linux"
 _IP_RECVERR: int | None = 11 if _LINUX else None
 _IP_RECVTTL: int | None = 12 if _LINUX else None
 _IP_MTU_DISCOVER: int | None = 10 if _LINUX else None
+_IP_PKTINFO: int | None = 8 if _LINUX else None
 _PMTUDISC_DONT = 0
 _PMTUDISC_DO = 2
 _HAS_ANCILLARY = hasattr(socket.socket, "recvmsg")  # not on Windows: the TTL is the default one there
@@ -40,6 +41,7 @@ _MSG_ERRQUEUE = 0x2000
 _ORIGIN_LOCAL = 1
 _ORIGIN_ICMP = 2
 _EXTENDED_ERROR = struct.Struct("=IBBBxII")  # errno, origin, type, code, padding, info, data
+_PKTINFO = struct.Struct("=i4s4s")  # interface, the address to answer from, the one in the header
 _SOCKADDR_IN = struct.Struct("=HH4s")  # family, port, address
 _ICMP_RAW_FILTER = 1  # <linux/icmp.h> ICMP_FILTER at level SOL_RAW: a bit set blocks that type
 _SOL_RAW = 255
@@ -96,6 +98,19 @@ class ReportedError:
 def address_of(text: str) -> int:
     """The integer form of an address that the kernel has written."""
     return int.from_bytes(socket.inet_aton(text), "big")
+
+
+def is_own_address(address: int) -> bool:
+    """Whether the host has it, loopback apart. No packet is sent: a connected socket shows the address it would send from, which for an own one is that one."""
+    if is_loopback(address):
+        return False
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            if probe.connect_ex((format_ip(address), 9)):
+                return False  # no way there
+            return address_of(probe.getsockname()[0]) == address
+    except OSError:  # no descriptor is left: nothing can be opened, and nothing is told
+        return True
 
 
 def read_error_queue(sock: socket.socket) -> list[ReportedError]:
@@ -159,6 +174,10 @@ class _Datagrams:
         self._socket.close()
 
     def _transmit(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
+        self._set(ttl, df)
+        self._socket.sendto(data, (format_ip(address), port))
+
+    def _set(self, ttl: int, df: bool) -> None:
         if ttl != self._ttl:
             self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
             self._ttl = ttl
@@ -168,7 +187,9 @@ class _Datagrams:
                 socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO if df else _PMTUDISC_DONT
             )
             self._df = df
-        self._socket.sendto(data, (format_ip(address), port))
+
+    def _note(self, kind: int, value: bytes) -> None:
+        """Something else that the kernel says of the datagram that `_take` takes."""
 
     def _take(self) -> tuple[bytes, int, int, int] | None:
         try:
@@ -182,6 +203,8 @@ class _Datagrams:
         for level, kind, value in ancillary:
             if level == socket.IPPROTO_IP and kind in (socket.IP_TTL, _IP_RECVTTL) and len(value) >= 4:
                 ttl = int.from_bytes(value[:4], sys.byteorder)
+            else:
+                self._note(kind, value)
         return data, address_of(peer[0]), peer[1], ttl
 
 
@@ -201,6 +224,36 @@ class HostUdp(_Datagrams):
     def errors(self) -> list[ReportedError]:
         """See `DatagramSocket`."""
         return read_error_queue(self._socket)
+
+
+class HostPublished(HostUdp):
+    """A UDP socket on a port of its own, that answers from the address that was spoken to: it may be bound to all of them, and the kernel would
+    take the one that it finds on the way back, of which the client knows nothing.
+
+    arrived_at: the address of the host to which the latest datagram was sent; 0 where the system does not say.
+    """
+
+    __slots__ = ("arrived_at",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.arrived_at = 0
+        if _IP_PKTINFO is not None:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+    def _note(self, kind: int, value: bytes) -> None:
+        if kind == _IP_PKTINFO and len(value) >= _PKTINFO.size:
+            self.arrived_at = int.from_bytes(_PKTINFO.unpack_from(value)[1], "big")
+
+    def answer(self, data: Buffer, source: int, address: int, port: int, ttl: int, df: bool) -> None:
+        """As `send`, from the address `source` of the host, where that is not 0."""
+        self._set(ttl, df)
+        if source and _IP_PKTINFO is not None:
+            control = _PKTINFO.pack(0, source.to_bytes(4, "big"), bytes(4))
+            ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, control)]
+            self._socket.sendmsg([data], ancillary, 0, (format_ip(address), port))
+        else:
+            self._socket.sendto(data, (format_ip(address), port))
 
 
 class HostEcho(_Datagrams):

@@ -1,6 +1,6 @@
 """One TCP connection of a guest, spliced to one of the host.
 
-    HELD      the guest's SYN waits while the host connects
+    OPENING   see `tcp_opening.py`, and `forwards/opening.py` for those that come in from the host
     OPEN      bytes go both ways; each direction ends by itself, by FIN (half-close)
     CLOSING   both directions have ended and the host's socket is closed; the guest's connection is finishing in the stack
 
@@ -23,24 +23,21 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from usernat.nat import errors
 from usernat.nat.flows import FlowInfo
-from usernat.nat.host import stands
+from usernat.nat.host_tcp import stands
 from usernat.policy.decision import TCP
 
 if TYPE_CHECKING:
+    from usernat.nat.admission import Decision
     from usernat.nat.host import HostSocket
-    from usernat.nat.host_datagram import ReportedError
-    from usernat.nat.tcp_nat import TcpNat
+    from usernat.nat.splicer import Splicer
     from usernat.stack.l4.tcp.connection import Connection
-    from usernat.stack.l4.tcp.incoming import Incoming
 
 WRITE = 256 * 1024  # bytes that one system call moves at most
 READ = 64 * 1024  # the same; larger ones cost more for their memory than they save in calls
 READS_AN_EVENT = 8  # of one flow, before others have their turn
-MIN_ROOM = 4096  # bytes of send room below which reading is not worth a system call; a queue has 8192 even when memory is short
 MAX_VIEWS = 512  # of one sendmsg; POSIX lets a system have as few as 16, those that exist have 1024
 SCATTERS = hasattr(socket.socket, "sendmsg")  # Windows has no such call
 _READING, _WRITING = 1, 2
@@ -56,8 +53,34 @@ HALF_CLOSED_LOOK_US = 2_000_000
 LAST_WORDS_US = 1_000_000
 
 
+class Opening(Protocol):
+    """How a flow begins: it ends with `TcpFlow.spliced` or `TcpFlow.remove`."""
+
+    state: str
+
+    def on_host(self, now: int) -> None:
+        """The host's socket is ready for what it was watched for."""
+        ...
+
+    def serve(self, now: int) -> None:
+        """The guest's end has something new."""
+        ...
+
+    def on_expiry(self, now: int) -> None:
+        """The flow's deadline has come."""
+        ...
+
+    def abandon(self) -> None:
+        """End the guest's side without ceremony."""
+        ...
+
+
 class TcpFlow:
-    """See above. `sock` is the host's socket, None once it is closed."""
+    """See above.
+
+    opening: how it begins, None once it is spliced. sock: the host's socket, None while there is none yet, or no more. decision: by which it was
+    admitted. up, down: bytes from the guest and to it.
+    """
 
     __slots__ = (
         "_blocked",
@@ -65,25 +88,29 @@ class TcpFlow:
         "_down_done",
         "_endpoints",
         "_failed_at",
-        "_incoming",
+        "_half_open",
         "_interest",
         "_last",
         "_nat",
-        "_opening",
         "_starved",
         "_up_done",
+        "decision",
+        "down",
         "guest",
+        "opening",
         "sock",
         "started",
+        "up",
     )
 
     protocol = TCP
 
-    def __init__(self, nat: TcpNat, incoming: Incoming, now: int) -> None:
+    def __init__(self, nat: Splicer, endpoints: tuple[int, int, int, int], now: int) -> None:
+        """endpoints: the guest's address and port, and those of the other end: as the guest sees it, or of the client that came in."""
         self._nat = nat
-        self._incoming: Incoming | None = incoming  # while the SYN is held
+        self.opening: Opening | None = None
         self._connection: Connection | None = None
-        self._opening = True
+        self._half_open = True  # the guest has not answered our SYN-ACK, as far as we care
         self._blocked = False  # guest to host: the kernel takes no more now
         self._starved = False  # host to guest: the send queue has no room
         self._up_done = False  # guest to host has ended
@@ -92,22 +119,34 @@ class TcpFlow:
         self._failed_at: int | None = None
         self._interest = 0  # what the host's socket is watched for: 1 reading, 2 writing
         self._last = now  # when anything last went either way
-        self._endpoints = (incoming.remote, incoming.remote_port, incoming.local, incoming.local_port)
-        self.guest = incoming.remote
+        self._endpoints = endpoints
+        self.guest = endpoints[0]
         self.started = now
         self.sock: HostSocket | None = None
+        self.decision: Decision | None = None
+        self.up = 0
+        self.down = 0
 
-    def begin(self, now: int) -> None:
-        """The host is connecting."""
+    def spliced(self, connection: Connection, now: int) -> None:
+        """Both ends are there: `sock` has connected, and the guest's connection stands or will."""
         assert self.sock is not None
-        self._nat.context.host.watch(self.sock, readable=False, writable=True)
-        self._nat.context.table.deadlines.set(self, now + self._nat.connect_us)
+        self.opening = None
+        self._connection = connection
+        connection.owner = self
+        connection.nodelay = True  # the host's peer has done its Nagle; a second one holds tails back
+        self._last = now
+        self._interest = _READING
+        self._nat.context.host.watch(self.sock, readable=True, writable=False)
+        self._nat.context.table.deadlines.set(self, now + self._nat.established_us)
+        if connection.established:
+            self.serve(now)  # what it has sent already
 
     def on_host(self, readable: bool, writable: bool, now: int) -> None:
         """See `host.Owner`."""
         connection = self._connection
         if connection is None:
-            self._decided(now)
+            assert self.opening is not None
+            self.opening.on_host(now)
             return
         self._last = now
         if writable:
@@ -118,19 +157,18 @@ class TcpFlow:
         self._settle(connection, now)
 
     def serve(self, now: int) -> None:
-        """The guest's connection has become readable, writable, established or closed; or the held SYN was cancelled."""
+        """The guest's connection has become readable, writable, established or closed; or there is news for the opening."""
         connection = self._connection
         if connection is None:
-            if self._incoming is not None and self._incoming.cancelled:
-                self._nat.counters.cancelled += 1
-                self._remove(reset=True)
+            if self.opening is not None:
+                self.opening.serve(now)
             return
         self._last = now
         if connection.error is not None or (connection.closed and self.sock is None):
             self._guest_ended(connection)
             return
-        if self._opening and connection.established:
-            self._opening = False
+        if self._half_open and connection.established:
+            self._half_open = False
             self._nat.opened(self)
         if not self._blocked and not self._up_done:
             self._up(connection, now)
@@ -138,55 +176,29 @@ class TcpFlow:
             self._down(connection, now)
         self._settle(connection, now)
 
-    def _decided(self, now: int) -> None:
-        """The host's connect has an outcome."""
-        assert self.sock is not None
-        assert self._incoming is not None
-        nat, incoming = self._nat, self._incoming
-        failure = nat.context.host.connect_error(self.sock)
-        if failure is not None:
-            self._pass_on(failure, incoming)
-            self._remove()
-            return
-        nat.counters.connected += 1
-        self._connection = incoming.accept()
-        self._connection.owner = self
-        self._connection.nodelay = True  # the host's peer has done its Nagle; a second one holds tails back
-        self._incoming = None
-        self._last = now
-        self._interest = _READING
-        nat.context.host.watch(self.sock, readable=True, writable=False)
-        nat.context.table.deadlines.set(self, now + nat.established_us)
-
-    def _pass_on(self, failure: ReportedError, incoming: Incoming) -> None:
-        """RFC 5382 REQ-9: the guest hears what the host heard.
-
-        An ICMP error ends the host's attempt to connect, as in every kernel, and with it this flow; but not the guest's, whose next SYN begins another.
-        """
-        counters = self._nat.counters
-        if errors.is_reset(failure.errno) and not failure.icmp:
-            counters.refused += 1
-            incoming.refuse()
-            return
-        counters.unreachable += 1
-        if failure.icmp:  # with its type, so that TTL probes over TCP find the routers on the way
-            self._nat.context.translate(failure, incoming.packet.datagram)
-            incoming.drop()
-        elif errors.is_resources(failure.errno):
-            incoming.unreachable(errors.NO_RESOURCES)
-        else:
-            incoming.unreachable(errors.unreachable_code(failure.errno))
+    def resume(self, now: int) -> None:
+        """See `quota.Stream`."""
+        if self._connection is not None:
+            self.serve(now)
 
     def _up(self, connection: Connection, now: int) -> None:
         """Guest to host: all that the kernel takes. Bounded by the receive queue, which does not grow meanwhile."""
         sock = self.sock
         if sock is None:
             return
+        quota = self._nat.context.quota
         try:
             while connection.readable:
-                views = connection.peek(WRITE)
+                limit = WRITE
+                if quota.active and (limit := min(WRITE, quota.up.room(now))) == 0:
+                    quota.up.wait(self, now)
+                    return
+                views = connection.peek(limit)
                 sent = sock.sendmsg(views[:MAX_VIEWS]) if SCATTERS and len(views) > 1 else sock.send(views[0])
                 connection.consume(sent)
+                self.up += sent
+                if quota.active:
+                    quota.up.went(sent, now)
             if connection.at_eof and not self._up_done:
                 self._up_done = True
                 sock.shutdown(socket.SHUT_WR)
@@ -198,7 +210,7 @@ class TcpFlow:
     def _down(self, connection: Connection, now: int) -> None:
         """Host to guest."""
         try:
-            if self._read(connection):
+            if self._read(connection, now):
                 self._down_done = True
                 connection.shutdown()
         except BlockingIOError:
@@ -206,21 +218,29 @@ class TcpFlow:
         except OSError:
             self._host_failed(connection, now)
 
-    def _read(self, connection: Connection) -> bool:
+    def _read(self, connection: Connection, now: int) -> bool:
         """As much as the send queue has room for, within the turn of this flow; whether the host's peer has ended its side."""
         sock = self.sock
         assert sock is not None
         self._starved = False
+        quota = self._nat.context.quota
         for _ in range(READS_AN_EVENT):
             room = connection.send_room
             if room < self._nat.min_room:
                 self._starved = True
                 return False
             wanted = min(room, READ)
+            if quota.active and (wanted := min(wanted, quota.down.room(now))) == 0:
+                self._starved = True
+                quota.down.wait(self, now)
+                return False
             data = sock.recv(wanted)
             if not data:
                 return True
             connection.send(data)
+            self.down += len(data)
+            if quota.active:
+                quota.down.went(len(data), now)
             if len(data) < wanted:
                 return False  # that was all: another call would only say so
         return False
@@ -252,7 +272,7 @@ class TcpFlow:
         self._nat.counters.reset_by_host += 1
         # An end that follows an error is no FIN of the peer, only the kernel's "nothing more".
         with suppress(OSError):
-            self._read(connection)
+            self._read(connection, now)
         self._failed_at = now
         self._close_host()
 
@@ -262,7 +282,7 @@ class TcpFlow:
             self._nat.context.table.deadlines.set(self, failed_at + LAST_WORDS_US)
             return
         connection.abort()
-        self._remove()
+        self.remove()
 
     def _close_host(self, *, reset: bool = False) -> None:
         if self.sock is not None:
@@ -273,19 +293,17 @@ class TcpFlow:
         """The guest's connection is gone: finished, or reset, timed out, evicted."""
         if connection.error is None:
             self._nat.counters.finished += 1
-            self._remove()
+            self.remove()
             return
         self._nat.counters.reset_by_guest += 1
-        self._remove(reset=True)
+        self.remove(reset=True)
 
     def on_expiry(self, now: int) -> None:
         """See `flows.Flow`."""
         nat, connection = self._nat, self._connection
         if connection is None:
-            assert self._incoming is not None
-            nat.counters.timed_out += 1
-            self._incoming.unreachable(errors.HOST_UNREACHABLE)
-            self._remove(reset=True)
+            assert self.opening is not None
+            self.opening.on_expiry(now)
             return
         if self._failed_at is not None:
             self._settle(connection, now)
@@ -308,26 +326,29 @@ class TcpFlow:
         """See `flows.Flow`: both ends are reset; a SYN that is still held is dropped."""
         if self._connection is not None:
             self._connection.abort()
-        elif self._incoming is not None:
-            self._incoming.drop()
-        self._remove(reset=True)
+        elif self.opening is not None:
+            self.opening.abandon()
+        self.remove(reset=True)
 
-    def _remove(self, *, reset: bool = False) -> None:
-        """Nothing remains."""
+    def remove(self, *, reset: bool = False) -> None:
+        """Nothing remains. reset: the host's peer is told so."""
         nat = self._nat
+        self.opening = None
         if self._connection is not None:
             self._connection.owner = None
         self._close_host(reset=reset)
-        if self._opening:
-            self._opening = False
+        if self._half_open:
+            self._half_open = False
             nat.opened(self)
-        nat.context.table.remove(self)
+        nat.context.quota.forget(self)
+        if nat.context.table.remove(self) and self.decision is not None:
+            nat.context.audit.ended(self.decision, self.up, self.down)
 
     def info(self, expires_us: int | None) -> FlowInfo:
         """See `flows.Flow`."""
         if self._connection is None:
-            state = "connecting"
-        elif self._opening:
+            state = self.opening.state if self.opening is not None else "closing"
+        elif self._half_open:
             state = "opening"
         elif self.sock is None:
             state = "closing"

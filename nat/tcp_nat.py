@@ -16,25 +16,29 @@ itself, and resets (REQ-2).
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usernat.nat import errors
-from usernat.nat.admission import NOBODY, SILENT
-from usernat.nat.context import Context, microseconds
-from usernat.nat.tcp_flow import MIN_ROOM, TcpFlow
+from usernat.nat.admission import ADMITTED, ASK, READ
+from usernat.nat.context import microseconds
+from usernat.nat.splicer import SpliceCounters, Splicer
+from usernat.nat.tcp_flow import TcpFlow
+from usernat.nat.tcp_opening import GuestOpening, turn_away
 from usernat.policy.decision import TCP
-from usernat.stack.counters import Counters
 from usernat.stack.l4.tcp.incoming import Incoming
 
 if TYPE_CHECKING:
+    from usernat.nat.context import Context
     from usernat.nat.host import HostSocket
+    from usernat.nat.tcp_flow import Opening
+
+_MAY_BE = frozenset({ADMITTED, READ, ASK})
 
 
 @dataclass(slots=True)
-class TcpNatCounters(Counters):
-    """Of all TCP flows."""
+class TcpNatCounters(SpliceCounters):
+    """Of all TCP flows that guests open."""
 
     connected: int = 0  # the host has connected
     refused: int = 0  # the peer refused, and the guest was reset
@@ -43,25 +47,21 @@ class TcpNatCounters(Counters):
     cancelled: int = 0  # the guest gave up while the host was connecting
     no_resources: int = 0  # no flow could be opened, and the guest was told
     evicted: int = 0  # opening flows that gave way to newer ones
-    finished: int = 0  # ended by both sides
-    reset_by_guest: int = 0
-    reset_by_host: int = 0
-    idle: int = 0  # silent for too long
 
 
-class TcpNat:
-    """The wildcard listener and what flows have in common."""
+class TcpNat(Splicer):
+    """The wildcard listener, and the flows that guests open."""
+
+    counters: TcpNatCounters
 
     def __init__(self, context: Context) -> None:
-        self.context = context
+        super().__init__(context)
         self.counters = TcpNatCounters()
         timeouts = context.config.timeouts
         self.connect_us = microseconds(timeouts.tcp_connect)
-        self.established_us = microseconds(timeouts.tcp_established)
-        self.transitory_us = microseconds(timeouts.tcp_transitory)
+        self.first_bytes_us = microseconds(timeouts.first_bytes)
         self._opening: dict[int, dict[TcpFlow, None]] = {}  # guest: its opening flows, oldest first
         self._most_opening = context.config.limits.tcp_opening
-        self.min_room = min(MIN_ROOM, context.interface.tcp.config.send_buffer // 2)
         self._listener = context.interface.tcp.listen(None, None, backlog=self._most_opening, hold=True)
         self._listener.owner = self
 
@@ -76,29 +76,32 @@ class TcpNat:
         self._listener.close()
 
     def _open(self, incoming: Incoming, now: int) -> None:
-        address = self.context.admission.ask(incoming.packet, incoming.local_port, incoming.remote_port)
-        if address < 0:
-            self._turn_away(incoming, address)
+        decision = self.context.admission.ask(incoming.packet, incoming.local_port, incoming.remote_port, now)
+        if decision.outcome not in _MAY_BE:
+            turn_away(incoming, decision.outcome)
             return
         guest = incoming.remote
-        table = self.context.table
-        if len(self._opening.get(guest, ())) >= self._most_opening or table.full(TCP, guest):
+        if len(self._opening.get(guest, ())) >= self._most_opening or self.context.table.full(TCP, guest):
             self._evict(guest)
-        if not table.admit(TCP, guest, now):
-            self._no_resources(incoming)
+        if not self.context.table.admit(TCP, guest, now):
+            self.counters.no_resources += 1
+            incoming.unreachable(errors.NO_RESOURCES)  # RFC 6888 REQ-11
             return
-        flow = TcpFlow(self, incoming, now)
-        try:
-            flow.sock = self._connect(flow, address, incoming)
-        except OSError as error:
-            self._failed_at_once(incoming, error.errno or errno.EIO)
-            return
+        endpoints = (guest, incoming.remote_port, incoming.local, incoming.local_port)
+        flow = TcpFlow(self, endpoints, now)
         incoming.owner = flow
-        table.add(flow, now)
-        self._opening.setdefault(guest, {})[flow] = None
-        flow.begin(now)
+        opening = GuestOpening(self, flow, incoming)
+        self.add(flow, opening, now)
+        opening.begin(decision, now)
 
-    def _connect(self, flow: TcpFlow, address: int, incoming: Incoming) -> HostSocket:
+    def add(self, flow: TcpFlow, opening: Opening, now: int) -> None:
+        """Takes in a flow that begins."""
+        flow.opening = opening
+        self.context.table.add(flow, now)
+        self._opening.setdefault(flow.guest, {})[flow] = None
+
+    def connect(self, flow: TcpFlow, address: int, incoming: Incoming) -> HostSocket:
+        """Has the host connect to where the guest's SYN leads. Raises OSError."""
         # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
         ttl = max(incoming.ttl - 1, 1)
         mapping = incoming.remote << 16 | incoming.remote_port
@@ -106,43 +109,21 @@ class TcpNat:
         try:
             return host.connect_tcp(address, incoming.local_port, flow, ttl=ttl, mapping=mapping)
         except OSError as error:
-            if not errors.is_resources(error.errno or 0) or not self._evict(incoming.remote):
+            if not errors.is_resources(error.errno or 0) or not self._evict(incoming.remote, spare=flow):
                 raise
         return host.connect_tcp(address, incoming.local_port, flow, ttl=ttl, mapping=mapping)
 
-    def _turn_away(self, incoming: Incoming, answer: int) -> None:
-        if answer == SILENT:
-            incoming.drop()
-        elif answer == NOBODY:
-            incoming.unreachable(errors.HOST_UNREACHABLE)
-        else:  # CLOSED, and DENIED: at once and without doubt
-            incoming.refuse()
-
-    def _failed_at_once(self, incoming: Incoming, number: int) -> None:
-        if errors.is_resources(number):
-            self._no_resources(incoming)
-        elif errors.is_reset(number):
-            self.counters.refused += 1
-            incoming.refuse()
-        else:
-            self.counters.unreachable += 1
-            incoming.unreachable(errors.unreachable_code(number))
-
-    def _no_resources(self, incoming: Incoming) -> None:
-        self.counters.no_resources += 1
-        incoming.unreachable(errors.NO_RESOURCES)  # RFC 6888 REQ-11
-
-    def _evict(self, guest: int) -> bool:
-        """Ends the guest's oldest opening flow; False where it has none."""
-        opening = self._opening.get(guest)
-        if not opening:
+    def _evict(self, guest: int, spare: TcpFlow | None = None) -> bool:
+        """Ends the guest's oldest opening flow; False where it has none but `spare`."""
+        oldest = next((flow for flow in self._opening.get(guest, ()) if flow is not spare), None)
+        if oldest is None:
             return False
         self.counters.evicted += 1
-        next(iter(opening)).abandon()
+        oldest.abandon()
         return True
 
     def opened(self, flow: TcpFlow) -> None:
-        """The flow is opening no more: its guest has answered, or it is over."""
+        """See `Splicer`."""
         opening = self._opening.get(flow.guest)
         if opening is not None and flow in opening:
             del opening[flow]

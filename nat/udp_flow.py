@@ -55,6 +55,7 @@ class UdpNat(DatagramNat):
 
     def close(self) -> None:
         """Takes nothing from guests any more."""
+        self.closed = True
         self._socket.close()
 
     def decided(self, flow: DatagramFlow, destination: int, port: int) -> bool:

@@ -7,10 +7,14 @@ Addresses may be given as text or as `ipaddress` objects, and are kept as `ipadd
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from usernat.nat.forward import Forward
+from usernat.policy.decision import TCP, UDP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +28,9 @@ MAX_BOOT_FILE = 255  # bytes: what one DHCP option holds
 _GATEWAY, _NAMESERVER, _FIRST_LEASE = 2, 3, 15
 _LONGEST_PREFIX = 27  # the smallest network that has room for the first lease below its broadcast address
 _SHORTEST_PREFIX = 8
+
+LOCAL = "127.0.0.1"  # where forwards are bound if nothing else is said
+_FORWARD = re.compile(r"(?:([0-9.]+):)?([0-9]{1,6}):([0-9]{1,6})(?:/(tcp|udp))?")
 
 Resolver = tuple[IPv4Address, int]
 """Address and port of a DNS server."""
@@ -41,6 +48,9 @@ class Config:
     mtu: of the guest's link, bytes, 68 to 65520; the link's own limit counts where it is lower.
     host_loopback: whether the gateway's address reaches services on the host's 127.0.0.1.
     dns: resolvers to forward to, `ADDR` or `ADDR:PORT`, in order of preference; the host's own where empty.
+    publish: ports of the host that lead to the guest from the start, as `UserNat.publish` has them.
+    anti_spoof: a guest speaks only from an address that DHCP has leased to its MAC address, or from one of `static`; else it is dropped and counted.
+    static: addresses that a guest may give itself, the first MAC address that does so; the first lease (`guest`) always is one.
     boot_file: name or URL, told by DHCP, of what a guest that boots from the network is to load (iPXE takes http://…). There is no TFTP server.
     capture: a file that gets every frame in pcap format, None for no capture.
     """
@@ -49,6 +59,9 @@ class Config:
     mtu: int = 1500
     host_loopback: bool = False
     dns: Sequence[str | Resolver] = ()
+    publish: Sequence[str | Forward] = ()
+    anti_spoof: bool = True
+    static: Sequence[str | IPv4Address] = ()
     boot_file: str = ""
     capture: str | Path | None = None
 
@@ -58,7 +71,11 @@ class Config:
         if isinstance(self.dns, str):
             raise ConfigError(f"dns must be a sequence of resolvers, not the text {self.dns!r}")
         object.__setattr__(self, "subnet", parse_subnet(self.subnet))
+        object.__setattr__(self, "static", parse_static(self.static, self.network))
         object.__setattr__(self, "dns", tuple(parse_resolver(resolver) for resolver in self.dns))
+        if isinstance(self.publish, str):
+            raise ConfigError(f"publish must be a sequence of forwards, not the text {self.publish!r}")
+        object.__setattr__(self, "publish", tuple(parse_forward(forward) for forward in self.publish))
         if not self.boot_file.isascii() or len(self.boot_file) > MAX_BOOT_FILE:
             raise ConfigError(f"boot_file must be at most {MAX_BOOT_FILE} ASCII characters")
         if self.capture == "":
@@ -73,9 +90,20 @@ class Config:
         return self.subnet
 
     @property
+    def static_addresses(self) -> tuple[IPv4Address, ...]:
+        """The addresses that need no lease, the first lease among them."""
+        named = (address for address in self.static if not isinstance(address, str))
+        return tuple(dict.fromkeys((self.guest, *named)))
+
+    @property
     def resolvers(self) -> tuple[Resolver, ...]:
         """The resolvers that were named."""
         return tuple(resolver for resolver in self.dns if not isinstance(resolver, str))
+
+    @property
+    def forwards(self) -> tuple[Forward, ...]:
+        """What is published."""
+        return tuple(forward for forward in self.publish if not isinstance(forward, str))
 
     @property
     def gateway(self) -> IPv4Address:
@@ -115,6 +143,28 @@ def _subnet_mistake(text: str) -> str:
     return f"subnet {text} has bits set after its prefix; the network is {meant}"
 
 
+def parse_static(values: Sequence[str | IPv4Address], network: IPv4Network) -> tuple[IPv4Address, ...]:
+    """Addresses that a guest of the network may have. Raises ConfigError."""
+    if isinstance(values, str):
+        raise ConfigError(f"static must be a sequence of addresses, not the text {values!r}")
+    taken = (
+        network.network_address,
+        network.broadcast_address,
+        network[_GATEWAY],
+        network[_NAMESERVER],
+    )
+    addresses = []
+    for value in values:
+        try:
+            address = IPv4Address(value)
+        except ValueError:
+            raise ConfigError(f"not an address of a guest: {value!r} (for example {network[20]})") from None
+        if address not in network or address in taken:
+            raise ConfigError(f"not an address of a guest: {address} (it must be a free one of {network})")
+        addresses.append(address)
+    return tuple(addresses)
+
+
 def parse_resolver(value: str | Resolver) -> Resolver:
     """`ADDR` or `ADDR:PORT`. Raises ConfigError."""
     if isinstance(value, str):
@@ -131,3 +181,26 @@ def parse_resolver(value: str | Resolver) -> Resolver:
     if resolver.is_multicast or not 0 < int(resolver) >> 24 < 240:
         raise ConfigError(f"not a resolver: {value!r} (a unicast address is needed)")
     return resolver, port
+
+
+def parse_forward(value: str | Forward) -> Forward:
+    """`[ADDR:]HOST:GUEST[/udp]`: an address of the host (127.0.0.1 where none is given), a port of it (0: any that is free), one of the guest; `/tcp`
+    may be said. Raises ConfigError.
+    """
+    if isinstance(value, str):
+        match = _FORWARD.fullmatch(value)
+        if match is None:
+            raise ConfigError(f"not a forward: {value!r} ([ADDR:]HOST:GUEST[/udp])")
+        address_text, host, guest, protocol = match.groups()
+        try:
+            address = IPv4Address(address_text or LOCAL)
+        except ValueError:
+            raise ConfigError(f"not a forward: {value!r} ({address_text} is not an IPv4 address)") from None
+        forward = Forward(UDP if protocol == "udp" else TCP, int(address), int(host), int(guest))
+    else:
+        forward = value
+    if not 0 <= forward.port <= 65535 or not 0 < forward.guest_port <= 65535:
+        raise ConfigError(
+            f"not a forward: {str(value)!r} (ports are 1 to 65535, and HOST may be 0 for any that is free)"
+        )
+    return forward

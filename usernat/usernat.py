@@ -26,17 +26,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from usernat.asynchronous import AsyncRunner
+from usernat.config import ConfigError, parse_forward
 from usernat.links.capture import CaptureLink, PcapFile
 from usernat.links.link import Link, LinkClosed
-from usernat.nat.config import GatewayConfig
-from usernat.nat.gateway import Gateway
+from usernat.nat.config import ASK_TIMEOUT_S, GatewayConfig, Timeouts
+from usernat.nat.gateway import Gateway, Hooks
 from usernat.nat.host import HostSockets
-from usernat.policy.builtin import NetworkPolicy
+from usernat.policy.network_policy import NetworkPolicy
+from usernat.publish import Publication, publish
 from usernat.stack.interface import Interface
+from usernat.turn import Turn
 from usernat.waker import Waker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from usernat.config import Config
+    from usernat.nat.asking import Question
+    from usernat.nat.audit import Record
+    from usernat.nat.forward import Forward
     from usernat.policy.decision import Policy
 
 BATCH = 64  # frames a call, in and out
@@ -45,20 +53,36 @@ _SHORTAGE_US = 1000  # until a link short of memory is tried again: no descripto
 
 
 class UserNat:
-    """The gateway of `config` for the guest on `link`, which it owns from now on. `policy` allows all where not given.
+    """The gateway of `config` for the guest on `link`, which it owns from now on.
+
+    policy: what the guest may reach (all but the host's loopback and link-local addresses where not given); its `limits` count from the start.
+    audit: called with a `usernat.nat.audit.Record` of every decision and of the end of every allowed flow (`usernat.audit` has a file and a summary).
+    ask: called with a `usernat.nat.asking.Question` where a rule says `ask`; it is answered by `question.allow()` or `.deny()`, at once or later and
+    from any thread, and denied after `ask_timeout` seconds. Both are called in the gateway's own thread, and must not wait.
 
     ended: None while the guest is there, then why it is not.
-    Raises ConfigError where `config.capture` cannot be written.
+    Raises ConfigError where `config.capture` cannot be written or one of `config.publish` cannot be had; the link is not touched then.
     """
 
-    def __init__(self, config: Config, link: Link, *, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        link: Link,
+        *,
+        policy: Policy | None = None,
+        audit: Callable[[Record], None] | None = None,
+        ask: Callable[[Question], None] | None = None,
+        ask_timeout: float = ASK_TIMEOUT_S,
+    ) -> None:
         rng = random.SystemRandom()
         now = _now()
         self.config = config
-        self.link = link if config.capture is None else CaptureLink(link, PcapFile(config.capture))
+        capture = None if config.capture is None else PcapFile(config.capture)
+        self.link = link if capture is None else CaptureLink(link, capture)
         self.ended: str | None = None
         mtu = min(config.mtu, link.capabilities.mtu)
-        settings = gateway_config(config, mtu)
+        policy = policy or NetworkPolicy.allow_all()
+        settings = replace(gateway_config(config, mtu), timeouts=Timeouts(ask=ask_timeout))
         self._selector = selectors.DefaultSelector()
         self.interface = Interface(
             mac=gateway_mac(config),
@@ -69,10 +93,10 @@ class UserNat:
             any_ip=True,
         )
         self.host = HostSockets(self._selector)
-        self.gateway = Gateway(
-            self.interface, self.host, settings, policy or NetworkPolicy.allow_all(), rng, now
-        )
         self._waker = Waker()
+        self._turn = Turn(self._waker.wake)  # `stop` and others may come from any thread
+        hooks = Hooks(audit=audit, ask=ask, wake=self._waker.wake)
+        self.gateway = Gateway(self.interface, self.host, settings, policy, rng, now, hooks=hooks)
         self._watched = selectors.EVENT_READ
         self._selector.register(self._waker, selectors.EVENT_READ, self._waker)
         self._selector.register(self.link, self._watched, self.link)
@@ -80,11 +104,42 @@ class UserNat:
         self._stopping = False
         self._closed = False  # what belongs to the guest
         self._released = False  # and the rest
-        self._turn = threading.RLock()  # held for a step: `stop` may come from any thread
         self._inside = False  # a step is under way, so whoever holds the turn is called from inside it
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None  # what ended the thread
         self._runner: AsyncRunner | None = None
+        try:
+            for forward in config.forwards:
+                publish(self.gateway, forward, self._turn)
+        except ConfigError:
+            self.gateway.close()
+            self._selector.close()
+            self._waker.close()
+            if capture is not None:
+                capture.close()
+            raise
+
+    @property
+    def policy(self) -> Policy:
+        """Decides what is new. May be set at any time and from any thread; what was decided before stays as it is."""
+        return self.gateway.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        with self._turn.visit():
+            self.gateway.policy = policy
+
+    def publish(self, forward: str | Forward) -> Publication:
+        """Have a port of the host lead to the guest: `[ADDR:]HOST:GUEST[/udp]`, on 127.0.0.1 if no ADDR is given, on any free port if HOST is 0.
+
+        It leads to the guest whose lease has run for longest, or to `config.guest` where no lease runs, and whether the policy lets the guest
+        out makes no difference. From any thread. Raises ConfigError where it makes no sense or cannot be had, RuntimeError once the guest is gone.
+        """
+        parsed = parse_forward(forward)
+        with self._turn.visit():
+            if self._closed:
+                raise RuntimeError("there is no guest any more")
+            return publish(self.gateway, parsed, self._turn)
 
     # In a foreign loop
 
@@ -315,5 +370,7 @@ def gateway_config(config: Config, mtu: int) -> GatewayConfig:
         mtu=mtu,
         boot_file=config.boot_file,
         host_loopback=config.host_loopback,
+        anti_spoof=config.anti_spoof,
+        static=tuple(map(int, config.static_addresses)),
         resolvers=tuple((int(address), port) for address, port in config.resolvers),
     )

@@ -10,7 +10,7 @@
     TestMine = MyMachine.TestCase
 
 gateway.py       GatewayMachine, with the rules of the hostile guest
-surroundings.py  rules of the host, the link and time;  honest.py: of the honest guest;  base.py: what all share
+surroundings.py  rules of the host, the link and time;  honest.py: of the honest guest;  outside.py: of those who come in;  base.py: what all share
 world.py         guest, gateway and host on one virtual clock;  cable.py: what lies between
 streams.py       TCP streams that know what they should hold;  services.py: names and expectations
 hostile.py       floods and blows;  bounds.py: caps and sums

@@ -40,9 +40,13 @@ def _stack_rows(world: World) -> Iterator[Row]:
 def _flow_rows(world: World) -> Iterator[Row]:
     limits = world.bounds.limits
     caps = {"tcp": limits.tcp, "udp": limits.udp, "echo": limits.echo}
-    flows = world.gateway.flows()
+    everything = world.gateway.flows()
+    flows = [info for info in everything if not info.inbound]
+    published = world.gateway.counters()["forwards.published"]
     yield "flows", len(flows), limits.total
-    yield "host sockets", len(world.host.sockets), len(flows) + DNS_SOCKETS
+    yield "forwarded", len(everything) - len(flows), limits.forwarded_tcp + limits.forwarded_udp
+    yield "calling", sum(info.state == "calling" for info in everything), published * limits.forward_opening
+    yield "host sockets", len(world.host.sockets), len(everything) + published + DNS_SOCKETS
     for (guest, protocol), count in Counter((info.guest, info.protocol) for info in flows).items():
         yield f"{KINDS[protocol]} flows of {guest:#x}", count, caps[KINDS[protocol]]
     opening = Counter(info.guest for info in flows if info.state in ("connecting", "opening"))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from usernat.fuzz.faultylink import Faults
-from usernat.fuzz.machines.honest import PICKS, SIZES, HonestGuest
+from usernat.fuzz.machines.honest import PICKS, SIZES
+from usernat.fuzz.machines.outside import Outside
 from usernat.fuzz.machines.streams import SERVING
 from usernat.fuzz.machines.world import HOUR, MINUTE, MS, SECOND
 
@@ -59,7 +60,7 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
 )
 
 
-class Surroundings(HonestGuest):
+class Surroundings(Outside):
     """See above."""
 
     hours = 0

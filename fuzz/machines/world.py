@@ -61,7 +61,17 @@ class Bounds:
 
 TIGHT = Bounds(
     Limits(
-        tcp=8, tcp_opening=3, udp=3, echo=2, total=12, new_per_second=20, udp_destinations=2, echo_pending=2
+        tcp=8,
+        tcp_opening=3,
+        udp=3,
+        echo=2,
+        total=12,
+        new_per_second=20,
+        udp_destinations=2,
+        echo_pending=2,
+        forwarded_tcp=3,
+        forwarded_udp=2,
+        forward_opening=2,
     ),
     TcpConfig(memory=1 << 16, max_connections=8, max_half_open=2, max_time_wait=1, resets_per_second=20),
     replace(NEIGHBOURS, capacity=4, questions=2, waiting_each=8, waiting_all=8),
@@ -203,7 +213,8 @@ class World:
         """Of all parts, by name; gauges left out."""
         merged = {f"guest.{name}": value for name, value in self.guest.counters().items()}
         merged |= self.interface.counters() | self.gateway.counters()
-        del merged["flows.open"]
+        for gauge in ("flows.open", "forwards.open", "forwards.published"):
+            del merged[gauge]
         return merged
 
     def close(self) -> None:

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 REPOSITORY = Path(usernat.__file__).parents[1]
 STAY = 'echo $$; trap "" HUP; while :; do sleep 0.05; done'
 NOBODY = 65534
-DEPENDENCIES = ("construct", "sortedcontainers", "dns", "click", "rich", "markdown_it", "mdurl", "pygments")
+DEPENDENCIES = (
+    "construct",
+    "sortedcontainers",
+    "dns",
+    "idna",
+    "click",
+    "rich",
+    "markdown_it",
+    "mdurl",
+    "pygments",
+)
 
 
 def environment(path: Path | str = REPOSITORY) -> dict[str, str]:

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 from usernat import __version__
-from usernat.cli import main
 
-CommandLine = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def usernat(capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """Run the command line here: exit status, standard output, standard error."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
-    return call
+if TYPE_CHECKING:
+    from tests.face.conftest import CommandLine
 
 
 @pytest.mark.parametrize(
@@ -55,7 +41,7 @@ def test_help_has_examples(usernat: CommandLine, arguments: list[str], examples:
 @pytest.mark.parametrize("command", ["run", "serve"])
 def test_the_options_of_the_contract_are_all_there(usernat: CommandLine, command: str) -> None:
     _, out, _ = usernat(command, "--help")
-    options = ("--subnet", "--mtu", "--host-loopback", "--dns", "--capture", "-v")
+    options = ("--subnet", "--mtu", "--host-loopback", "--dns", "--policy", "--capture", "-v")
     assert [option for option in options if f" {option} " not in out.replace(",", " ")] == []
 
 
@@ -77,7 +63,6 @@ def test_no_arguments_is_wrong_usage_and_shows_the_help(usernat: CommandLine) ->
         (["--fly"], "No such option"),
         (["run"], "Missing argument 'CMD [ARG]...'"),
         (["run", "--fly", "--", "true"], "No such option"),
-        (["run", "--policy", "x", "--", "true"], "No such option"),
         (["run", "--mtu", "x", "--", "true"], "'x' is not a valid integer"),
         (["run", "--mtu", "67", "--", "true"], "mtu must be 68 to 65520 bytes, not 67"),
         (["run", "--mtu", "65521", "--", "true"], "mtu must be 68 to 65520 bytes"),

@@ -19,7 +19,7 @@ from usernat import Config, LinkClosed, UserNat
 from usernat.guest import Guest
 from usernat.links.memory import memory_pair
 from usernat.links.wrapper import LinkWrapper
-from usernat.policy import FlowRequest, Verdict
+from usernat.policy import FlowRequest, Policy, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -298,7 +298,7 @@ def test_c27_stop_from_another_thread_ends_a_loop_that_sleeps() -> None:
     assert descriptors() == before
 
 
-class Stops:
+class Stops(Policy):
     """A policy that has had enough."""
 
     nat: UserNat

@@ -10,6 +10,7 @@ import pytest
 from usernat import Config, LinkClosed, UserNat
 from usernat.guest import Guest
 from usernat.links.memory import memory_pair
+from usernat.policy import Policy
 
 if TYPE_CHECKING:
     from usernat.policy import FlowRequest, Verdict
@@ -36,7 +37,7 @@ def test_a_bug_reaches_whoever_runs_the_loop(monkeypatch: pytest.MonkeyPatch) ->
         theirs.close()
 
 
-class Broken:
+class Broken(Policy):
     """A policy with a bug."""
 
     def decide(self, _request: FlowRequest) -> Verdict:

@@ -17,8 +17,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from usernat.nat.host import HostSockets
-from usernat.nat.host import stands as host_stands
 from usernat.nat.host_datagram import HostEcho, ReportedError
+from usernat.nat.host_tcp import stands as host_stands
 from usernat.stack.addr import format_ip, parse_ip
 
 PORT = 33434

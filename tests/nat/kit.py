@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.sim.wire import MS, SECOND, Clock, Faults, Wire
 from usernat.fuzz.fakehost import FakeHost
 from usernat.nat.config import GatewayConfig
-from usernat.nat.gateway import Gateway
+from usernat.nat.gateway import Gateway, Hooks
 from usernat.policy import NetworkPolicy, Policy
 from usernat.stack.addr import parse_ip
 from usernat.stack.device import Capabilities, Frame
@@ -78,6 +78,7 @@ class Lab:
         faults: Faults | None = None,
         capabilities: Capabilities | None = None,
         lose: Callable[[bytes, bool], bool] | None = None,
+        hooks: Hooks | None = None,
         **config: Any,
     ) -> None:
         rng = Random(seed)
@@ -110,6 +111,7 @@ class Lab:
             policy or NetworkPolicy.allow_all(),
             Random(seed + 3),
             SECOND,
+            hooks=hooks,
         )
         side: Any = GatewaySide(self.interface, self.gateway, self.host)
         self.wire = Wire(self.guest, side, self.clock, faults=faults, rng=Random(seed + 4), lose=lose)

@@ -214,7 +214,7 @@ def test_c40_denied_pings_are_answered_at_once() -> None:
     lab = answering(policy=NetworkPolicy.deny_all())
     sock = ping(lab, 1)
     assert [(error.type, error.code, error.source) for error in sock.errors] == [(3, 13, GATEWAY)]
-    silent = answering(policy=NetworkPolicy.deny_all(silent=True))
+    silent = answering(policy=NetworkPolicy.deny_all().denying("drop"))
     assert not ping(silent, 1).errors
 
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from usernat.nat.config import Limits
 from usernat.nat.flows import FlowInfo, FlowTable
+from usernat.nat.quota import Quota
+from usernat.policy import UNLIMITED
 from usernat.policy.decision import ICMP, TCP, UDP
 
 SECOND = 1_000_000
@@ -46,7 +48,7 @@ def fill(table: FlowTable, protocol: int, guest: int, count: int, now: int = 0) 
 @pytest.mark.parametrize(("protocol", "name"), [(TCP, "tcp"), (UDP, "udp"), (ICMP, "echo")])
 def test_a_guests_cap_of_each_kind_refuses_the_new_and_keeps_the_old(protocol: int, name: str) -> None:
     """RFC 6888 REQ-4, REQ-4b, REQ-11."""
-    table = FlowTable(Limits(tcp=3, udp=3, echo=3))
+    table = FlowTable(Limits(tcp=3, udp=3, echo=3), Quota(UNLIMITED, 0))
     flows = fill(table, protocol, 1, 5)
     assert len(flows) == len(table) == 3
     assert table.full(protocol, 1)
@@ -59,7 +61,7 @@ def test_a_guests_cap_of_each_kind_refuses_the_new_and_keeps_the_old(protocol: i
 
 
 def test_the_total_cap_counts_all_guests_and_kinds() -> None:
-    table = FlowTable(Limits(total=4))
+    table = FlowTable(Limits(total=4), Quota(UNLIMITED, 0))
     fill(table, TCP, 1, 2)
     fill(table, UDP, 2, 2)
     assert not table.admit(ICMP, 3, 0)
@@ -70,7 +72,7 @@ def test_the_total_cap_counts_all_guests_and_kinds() -> None:
 @pytest.mark.rfc("6888", "REQ-4c")
 def test_a_guest_that_opens_flows_too_fast_is_slowed_down_and_no_other() -> None:
     """RFC 6888 REQ-4c."""
-    table = FlowTable(Limits(new_per_second=10, total=10**6, tcp=10**6))
+    table = FlowTable(Limits(new_per_second=10, total=10**6, tcp=10**6), Quota(UNLIMITED, 0))
     assert len(fill(table, TCP, 1, 100)) == 20
     assert table.counters.refused_rate == 80
     assert len(fill(table, TCP, 2, 5)) == 5
@@ -78,7 +80,7 @@ def test_a_guest_that_opens_flows_too_fast_is_slowed_down_and_no_other() -> None
 
 
 def test_c60_guests_without_flows_are_forgotten() -> None:
-    table = FlowTable(Limits())
+    table = FlowTable(Limits(), Quota(UNLIMITED, 0))
     kept = fill(table, UDP, 7, 1)
     for guest in range(100, 10_100):
         for flow in fill(table, UDP, guest, 1):
@@ -89,7 +91,7 @@ def test_c60_guests_without_flows_are_forgotten() -> None:
 
 
 def test_c60_many_guests_with_flows_are_not_looked_through_for_each_new_one() -> None:
-    table = FlowTable(Limits())
+    table = FlowTable(Limits(), Quota(UNLIMITED, 0))
     rebuilt = 0
     guests = table._guests
     for guest in range(8000):
@@ -100,7 +102,7 @@ def test_c60_many_guests_with_flows_are_not_looked_through_for_each_new_one() ->
 
 
 def test_deadlines_are_exact_and_removal_forgets_them() -> None:
-    table = FlowTable(Limits())
+    table = FlowTable(Limits(), Quota(UNLIMITED, 0))
     early, late, gone = fill(table, UDP, 1, 3)
     for flow, when in ((early, 100), (late, 200), (gone, 50)):
         table.deadlines.set(flow, when)
@@ -118,7 +120,7 @@ def test_deadlines_are_exact_and_removal_forgets_them() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([TCP, UDP, ICMP]), st.integers(1, 3), st.booleans()), max_size=80))
 def test_the_table_counts_what_is_in_it(steps: list[tuple[int, int, bool]]) -> None:
-    table = FlowTable(Limits(tcp=4, udp=3, echo=2, total=12))
+    table = FlowTable(Limits(tcp=4, udp=3, echo=2, total=12), Quota(UNLIMITED, 0))
     model: list[StubFlow] = []
     for protocol, guest, close in steps:
         if close and model:

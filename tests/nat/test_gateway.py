@@ -209,6 +209,13 @@ def test_counters_have_a_name_for_everything() -> None:
     assert counters["flows.open"] == len(lab.gateway.flows()) == 6
     assert {name.rsplit(".", 1)[0] for name in counters} == {
         "flows",
+        "asking",
+        "names",
+        "quota",
+        "forwards",
+        "forwards.tcp",
+        "forwards.udp",
+        "dns.screening",
         "nat",
         "admission",
         "nat.tcp",

@@ -12,7 +12,7 @@ import pytest
 
 from tests.nat.host_kit import LOOPBACK, Loop, Recorder, free_port
 from usernat.nat.errors import HostError
-from usernat.nat.host import descriptor_budget
+from usernat.nat.host_budget import descriptor_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,9 @@ import pytest
 
 from usernat.fuzz.fakehost import Failing, FakeHost, Listening
 from usernat.fuzz.fakepeers import Peer
-from usernat.nat.host import HostSockets, stands
+from usernat.nat.host import HostSockets
 from usernat.nat.host_datagram import ReportedError
+from usernat.nat.host_tcp import stands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ from usernat.fuzz.fakehost import BLACK_HOLE, Failing, Listening
 from usernat.fuzz.fakepeers import Echo, Peer
 from usernat.nat.config import Limits, Timeouts
 from usernat.nat.host_datagram import ReportedError
-from usernat.policy import FlowRequest, NetworkPolicy, Verdict
+from usernat.policy import FlowRequest, NetworkPolicy, Policy, Verdict
 from usernat.stack.l4.tcp.state import TcpError
 
 
@@ -171,7 +171,7 @@ def test_c40_a_denied_connect_is_reset_at_once() -> None:
 
 
 def test_c40_silence_is_an_option() -> None:
-    lab = Lab(policy=NetworkPolicy.deny_all(silent=True))
+    lab = Lab(policy=NetworkPolicy.deny_all().denying("drop"))
     connection = lab.guest.tcp.connect(SERVER, PORT)
     lab.run(2 * SECOND)
     assert not connection.closed
@@ -181,7 +181,7 @@ def test_c40_silence_is_an_option() -> None:
 def test_c34_the_policy_is_asked_once_per_flow() -> None:
     asked: list[FlowRequest] = []
 
-    class Recording:
+    class Recording(Policy):
         def decide(self, request: FlowRequest) -> Verdict:
             asked.append(request)
             return Verdict(True)

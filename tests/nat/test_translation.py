@@ -15,7 +15,7 @@ from usernat.fuzz.fakehost import BLACK_HOLE
 from usernat.fuzz.fakepeers import AnswersAtEof, Echo
 from usernat.fuzz.fakesockets import FakeDatagrams
 from usernat.nat.config import Limits, Timeouts
-from usernat.policy import FlowRequest, Verdict
+from usernat.policy import FlowRequest, Policy, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,7 +188,7 @@ def test_another_resolver_can_be_asked_over_udp_and_tcp() -> None:
 
 @pytest.mark.rfc("6888", "REQ-6")
 def test_translation_can_be_switched_off_for_a_destination_and_a_port() -> None:
-    class NotThere:
+    class NotThere(Policy):
         def decide(self, request: FlowRequest) -> Verdict:
             return Verdict((request.destination, request.port) not in {(SERVER, 80), (OTHER, PORT)})
 

@@ -22,7 +22,7 @@ from tests.nat.udp_kit import PORT, echo, only_error, only_host_socket, received
 from usernat.fuzz.fakehost import Failing
 from usernat.nat.config import Limits
 from usernat.nat.host_datagram import ReportedError
-from usernat.policy import FlowRequest, NetworkPolicy, Verdict
+from usernat.policy import FlowRequest, NetworkPolicy, Policy, Verdict
 from usernat.stack.device import Capabilities
 
 
@@ -160,7 +160,7 @@ def test_c40_a_denied_datagram_is_answered_at_once() -> None:
 
 @pytest.mark.rfc("1812", "5.2.7.1-b")
 def test_c40_silent_denial_is_an_option() -> None:
-    lab = Lab(policy=NetworkPolicy.deny_all(silent=True))
+    lab = Lab(policy=NetworkPolicy.deny_all().denying("drop"))
     assert not talking(lab).errors
     assert lab.count("admission.denied_silently") == 1
 
@@ -168,7 +168,7 @@ def test_c40_silent_denial_is_an_option() -> None:
 def test_c34_the_policy_is_asked_once_for_each_destination_of_a_mapping() -> None:
     asked: list[FlowRequest] = []
 
-    class Changing:
+    class Changing(Policy):
         def decide(self, request: FlowRequest) -> Verdict:
             asked.append(request)
             return Verdict(len(asked) < 3)

@@ -1,8 +1,8 @@
 """The `usernat` command: its subcommands, and the one place where an error becomes one line and an exit status.
 
-0    it worked; for `run`, the command's own status, whatever it is
-1    something failed while running
-2    wrong usage, or a setting that cannot be
+0    it worked; for `run`, the command's own status, whatever it is; for `policy explain`, the guest may
+1    something failed while running; for `policy explain`, the guest may not
+2    wrong usage, or a setting or a policy that cannot be
 125  `run` could not make the guest's namespaces; 126, 127 as in a shell: the command cannot be executed, is not there
 """
 
@@ -16,8 +16,10 @@ import click
 
 from usernat import ConfigError, __version__
 from usernat.cli.demo import demo
+from usernat.cli.policy import policy
 from usernat.cli.run import run
 from usernat.cli.serve import serve
+from usernat.policy.errors import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ Examples:
   usernat demo
   usernat run -- curl http://example.com/
   usernat serve --qemu unix:/tmp/guest.sock
+  usernat policy explain internet 192.168.1.1:22
 """
 
 
@@ -40,6 +43,7 @@ def app() -> None:
 
 
 app.add_command(demo)
+app.add_command(policy)
 app.add_command(run)
 app.add_command(serve)
 
@@ -64,7 +68,7 @@ def _status(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         _complain(error.format_message())
         return error.exit_code
-    except ConfigError as error:
+    except (ConfigError, PolicyError) as error:
         _complain(str(error))
         return click.UsageError.exit_code
     except (click.Abort, KeyboardInterrupt):

@@ -6,48 +6,18 @@ of reach; a TCP port may be reached by the gateway's address, where host loopbac
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
-from usernat.policy import FlowRequest, NetworkPolicy, Policy, Verdict
-from usernat.policy.decision import TCP
-from usernat.stack.addr import format_ip, parse_ip
+from usernat.policy.matchers import AllOf, AnyOf, Group, Port, Protocol
 
 if TYPE_CHECKING:
-    from usernat.config import Config
     from usernat.links.listener import Endpoint
+    from usernat.policy import NetworkPolicy
 
 
-class OwnDoorClosed:
-    """Allows everything but TCP to the host's own addresses at the port of `endpoint`."""
-
-    def __init__(self, config: Config, port: int) -> None:
-        self._gateway = parse_ip(config.gateway)
-        self._port = port
-        self._open = NetworkPolicy.allow_all()
-
-    def decide(self, request: FlowRequest) -> Verdict:
-        """No, where the flow would lead to our own port."""
-        if request.port == self._port and request.protocol == TCP and self._is_host(request.destination):
-            return Verdict(False, "the gateway's own port")
-        return self._open.decide(request)
-
-    def _is_host(self, destination: int) -> bool:
-        return destination == self._gateway or _is_own_address(destination)
-
-
-def policy_for(config: Config, endpoint: Endpoint) -> Policy:
-    """The policy of a gateway whose guests come in by `endpoint`."""
+def with_own_door_closed(policy: NetworkPolicy, endpoint: Endpoint) -> NetworkPolicy:
+    """The policy, with TCP to the host itself at the port of `endpoint` denied before all else."""
     if endpoint.path is not None:
-        return NetworkPolicy.allow_all()
-    return OwnDoorClosed(config, endpoint.port)
-
-
-def _is_own_address(address: int) -> bool:
-    """Whether this host has the address: only then can a socket be bound to it. No packet is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((format_ip(address), 0))
-        except OSError:
-            return False
-        return True
+        return policy
+    the_host = AnyOf((Group("host"), Group("loopback")))
+    return policy.in_front("deny", AllOf((Protocol("tcp"), Port(endpoint.port), the_host)))

@@ -2,7 +2,8 @@
 
 The main thread waits for signals, and for the guest's end, which is one too; the gateway has a thread of its own. A signal from the terminal
 has reached the command already, which is in the same foreground process group; one that somebody sent to this process is passed on. So is
-the end of the terminal itself, of which the kernel tells the leader of the session alone.
+the end of the terminal itself, of which the kernel tells the leader of the session alone. With a policy file, a SIGHUP that a process sent is
+meant for the gateway, which reads the file again, and not for the command.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from typing import Any
 import click
 
 import usernat
+from usernat.cli.accounts import Accounts
 from usernat.cli.descriptors import raise_descriptor_limit
+from usernat.cli.hangup import sent_by_a_process
 from usernat.cli.options import gateway_options, make_config
-from usernat.cli.report import show_counters
+from usernat.cli.policy_source import PolicySource
+from usernat.cli.report import show_counters, show_summary
 from usernat.namespace import EXIT_OWN_FAILURE
 
 PASSED_ON = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH")
@@ -28,6 +32,8 @@ Examples:
   usernat run -- curl https://example.com/
   usernat run --host-loopback -- psql -h 10.0.2.2
   usernat run --dns 192.0.2.53 --capture out.pcap -- make test
+  usernat run --policy internet -- npm install
+  usernat run --policy tools.toml -- agent       (see usernat policy --help)
 """
 
 
@@ -42,15 +48,22 @@ class GuestFailure(click.ClickException):
 )
 @gateway_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARG]...")
-def run(command: tuple[str, ...], verbose: bool, **options: Any) -> int:
+def run(
+    command: tuple[str, ...], verbose: bool, policy: str | None, audit: str | None, **options: Any
+) -> int:
     """Run CMD in a network of its own behind the gateway.
 
     CMD sees one interface, tap0 (10.0.2.15), a route by 10.0.2.2 and the resolver 10.0.2.3. No privileges are needed where
     the kernel allows user namespaces. What CMD leaves running when it ends is killed. The exit status is CMD's.
+
+    With --policy FILE, a SIGHUP that is sent to usernat is not passed on to CMD: the file is read again, for new flows. A mistake in it
+    is told, and the policy stays as it was.
     """
     if sys.platform != "linux":
         raise click.ClickException("run needs Linux: it is made of namespaces and a TAP device")
     config = make_config(**options)
+    source = PolicySource(policy)
+    accounts = Accounts(audit, summary=verbose)
     # These load what exists on Linux only.
     from usernat import linux  # noqa: PLC0415
     from usernat.namespace.guest import NamespaceError, NamespaceGuest  # noqa: PLC0415
@@ -63,29 +76,34 @@ def run(command: tuple[str, ...], verbose: bool, **options: Any) -> int:
     try:
         with NamespaceGuest(command, config, blocked=blocked_before) as guest:
             raise_descriptor_limit()  # of the gateway alone: the keeper, and so the command, has the old one
-            with usernat.UserNat(config, guest.link) as nat:
+            with usernat.UserNat(config, guest.link, policy=source.policy, audit=accounts) as nat:
+                source.serve(nat)
                 guest.start()
-                status = _wait(guest, watched)
+                status = _wait(guest, watched, source)
                 counters = nat.counters()
     except NamespaceError as error:
         raise GuestFailure(f"cannot make the guest: {error}") from error
+    finally:
+        accounts.close()
     sweep()  # only if the keeper was killed is there anything
     if verbose:
         show_counters(counters, f"usernat: {command[0]} ended with status {status}")
+        show_summary(accounts.summary)
     return status
 
 
-def _wait(guest: Any, watched: set[signal.Signals]) -> int:
-    """The guest's exit status; until then, pass signals on."""
+def _wait(guest: Any, watched: set[signal.Signals], source: PolicySource) -> int:
+    """The guest's exit status; until then, pass signals on, but for the one that asks for the policy to be read again."""
     while (status := guest.poll()) is None:
         arrived = signal.sigwaitinfo(watched)
-        if arrived.si_signo != signal.SIGCHLD and not _command_has(arrived):
+        if source.is_file and arrived.si_signo == signal.SIGHUP and sent_by_a_process(arrived):
+            source.reload()
+        elif arrived.si_signo != signal.SIGCHLD and not _command_has(arrived):
             guest.send_signal(arrived.si_signo)
     return int(status)
 
 
 def _command_has(arrived: signal.struct_siginfo) -> bool:
     """Whether the command has been sent the same signal: by the terminal, to the whole foreground group."""
-    # si_code is above 0 where the kernel speaks for the terminal, 0 or below where a process sent it (sigaction(2)).
     of_the_session = arrived.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
-    return arrived.si_code > 0 and not of_the_session
+    return not sent_by_a_process(arrived) and not of_the_session

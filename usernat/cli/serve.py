@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import usernat
+from usernat.cli.accounts import Accounts
 from usernat.cli.descriptors import raise_descriptor_limit
+from usernat.cli.hangup import reload_on_hangup
 from usernat.cli.options import gateway_options, make_config
-from usernat.cli.own_door import policy_for
-from usernat.cli.report import show_counters
+from usernat.cli.own_door import with_own_door_closed
+from usernat.cli.policy_source import PolicySource
+from usernat.cli.report import show_counters, show_summary
 from usernat.links.capture import CaptureLink, PcapFile
 from usernat.links.listener import Endpoint, GuestListener
+from usernat.publish import try_forwards
 
 if TYPE_CHECKING:
     from usernat.config import Config
@@ -29,6 +33,7 @@ Examples:
   usernat serve --qemu tcp:127.0.0.1:5555 --host-loopback -v
     qemu-system-x86_64 ... -device virtio-net-pci,netdev=n0 \\
       -netdev stream,id=n0,server=off,addr.type=inet,addr.host=127.0.0.1,addr.port=5555
+  usernat serve --qemu unix:/tmp/guest.sock --policy locked-down.toml
 """
 
 
@@ -41,38 +46,58 @@ Examples:
     help="What a guest that boots from the network is to load (iPXE takes http://...).",
 )
 @gateway_options
-def serve(qemu: str, boot_file: str, verbose: bool, **options: Any) -> int:
+def serve(
+    qemu: str, boot_file: str, verbose: bool, policy: str | None, audit: str | None, **options: Any
+) -> int:
     """Serve QEMU's `-netdev stream`, guest after guest.
 
     A guest that connects while another is served waits for its turn. Ends with Ctrl-C or SIGTERM.
+
+    With --policy FILE, SIGHUP has the file read again, for new flows of the present guest and for later guests. A mistake in it is told,
+    and the policy stays as it was.
     """
     endpoint = Endpoint.parse(qemu)
     config = replace(make_config(**options), boot_file=boot_file)
+    source = PolicySource(policy)
     raise_descriptor_limit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as stack:
             listener = stack.enter_context(GuestListener(endpoint))
+            try_forwards(config.forwards)  # each guest has them anew; a mistake is better told now
             capture = None if config.capture is None else PcapFile(config.capture)
             if capture is not None:
                 stack.callback(capture.close)
+            accounts = Accounts(audit, summary=verbose)
+            stack.callback(accounts.close)
+            source.fence(lambda policy: with_own_door_closed(policy, listener.endpoint))
+            if source.is_file:
+                reload_on_hangup(source)
             click.echo(f"usernat: listening on {listener.endpoint}", err=True)
             while True:
-                _serve_guest(listener, config, capture, verbose)
+                _serve_guest(listener, config, capture, source, accounts)
     except KeyboardInterrupt:
         return 0
 
 
-def _serve_guest(listener: GuestListener, config: Config, capture: PcapFile | None, verbose: bool) -> None:
+def _serve_guest(
+    listener: GuestListener,
+    config: Config,
+    capture: PcapFile | None,
+    source: PolicySource,
+    accounts: Accounts,
+) -> None:
     """Wait for one guest and serve it until it leaves."""
     link = listener.accept(config.mtu)
     tapped = link if capture is None else CaptureLink(link, capture, owns=False)
-    policy = policy_for(config, listener.endpoint)
-    nat = usernat.UserNat(replace(config, capture=None), tapped, policy=policy)
+    nat = usernat.UserNat(replace(config, capture=None), tapped, policy=source.policy, audit=accounts)
     try:
+        source.serve(nat)
         nat.serve_forever()
     finally:
+        source.serve(None)
         nat.stop()
     click.echo(f"usernat: {nat.ended}", err=True)
-    if verbose:
+    if accounts.summary is not None:
         show_counters(nat.counters(), "usernat: one guest")
+        show_summary(accounts.summary)

@@ -237,7 +237,7 @@ def test_guest_through_a_real_gateway() -> None:
 def test_static_guest_on_a_link() -> None:
     ours, theirs = memory_pair()
     with (
-        UserNat(Config(dns=["127.0.0.1:9"], mtu=1280), theirs),
+        UserNat(Config(dns=["127.0.0.1:9"], mtu=1280, static=["10.0.2.20"]), theirs),
         Guest(ours, address=("10.0.2.20", 24, "10.0.2.2"), dns=["10.0.2.3"], mtu=1280) as guest,
     ):
         assert guest.ping("10.0.2.2", data=bytes(3000)) < 1
