@@ -20,6 +20,7 @@ from usernat.stack.addr import parse_ip
 if TYPE_CHECKING:
     from usernat.fuzz.fakesockets import FakeTcp
     from usernat.nat.forwards import Published
+    from usernat.stack.l4.tcp.connection import Connection
 
 DOOR = parse_ip("192.0.2.1")  # the host's, where it publishes
 ABROAD = parse_ip("198.51.100.99")
@@ -28,7 +29,7 @@ MOST_CALLS = 40  # of clients of one rule
 
 
 class GuestServer:
-    """The guest's: says something to whoever calls, and ends."""
+    """The guest's: answers whatever a caller says, and ends when the caller does."""
 
     def __init__(self, listener: Any) -> None:
         self._listener = listener
@@ -37,7 +38,23 @@ class GuestServer:
     def serve(self, _now: int) -> None:
         """Takes all that wait."""
         while (connection := self._listener.accept()) is not None:
-            connection.send(b"good day")
+            _Answering(connection)
+
+
+class _Answering:
+    """One connection of the server's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        connection.owner = self
+        self.serve(0)
+
+    def serve(self, _now: int) -> None:
+        """Sends back what has come."""
+        connection = self._connection
+        while connection.readable and connection.send_room:
+            connection.send(connection.recv(connection.send_room))
+        if connection.at_eof and not connection.readable:
             connection.close()
 
 
