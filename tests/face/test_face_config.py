@@ -34,6 +34,16 @@ def test_other_networks(subnet: str | IPv4Network) -> None:
     assert settings.lease_first <= settings.lease_last < settings.broadcast
 
 
+def test_addresses_without_a_lease() -> None:
+    assert gateway_config(Config(), 1500).static == (0x0A00020F,)
+    named = Config(static=["10.0.2.20", IPv4Address("10.0.2.15")])
+    assert gateway_config(named, 1500).static == (0x0A00020F, 0x0A000214)
+    assert (
+        gateway_config(named, 1500).anti_spoof,
+        gateway_config(Config(anti_spoof=False), 1500).anti_spoof,
+    ) == (True, False)
+
+
 def test_resolvers_in_text_and_as_pairs() -> None:
     config = Config(dns=["192.0.2.1", "192.0.2.2:5353", (IPv4Address("127.0.0.1"), 53)])
     assert [(str(address), port) for address, port in config.resolvers] == [
@@ -49,6 +59,10 @@ def test_resolvers_in_text_and_as_pairs() -> None:
         ({"mtu": 67}, "mtu must be 68 to 65520 bytes, not 67"),
         ({"mtu": 65521}, "not 65521"),
         ({"mtu": "1500"}, "mtu must be"),
+        ({"static": "10.0.2.20"}, "static must be a sequence of addresses, not the text '10.0.2.20'"),
+        ({"static": ["guest"]}, "not an address of a guest: 'guest' (for example 10.0.2.20)"),
+        ({"static": ["10.0.3.20"]}, "(it must be a free one of 10.0.2.0/24)"),
+        ({"static": ["10.0.2.3"]}, "not an address of a guest: 10.0.2.3"),
         ({"boot_file": "x" * 256}, "boot_file must be at most 255 ASCII characters"),
         ({"boot_file": "http://\N{SNOWMAN}"}, "boot_file must be at most 255 ASCII characters"),
         ({"subnet": "10.0.2.0/33"}, "not an IPv4 network"),

@@ -45,9 +45,21 @@ Examples:
     metavar="URL",
     help="What a guest that boots from the network is to load (iPXE takes http://...).",
 )
+@click.option(
+    "--static",
+    multiple=True,
+    metavar="ADDR",
+    help="An address that a guest may have without a lease, besides the first one leased; may be repeated.",
+)
 @gateway_options
 def serve(
-    qemu: str, boot_file: str, verbose: bool, policy: str | None, audit: str | None, **options: Any
+    qemu: str,
+    boot_file: str,
+    static: tuple[str, ...],
+    verbose: bool,
+    policy: str | None,
+    audit: str | None,
+    **options: Any,
 ) -> int:
     """Serve QEMU's `-netdev stream`, guest after guest.
 
@@ -57,7 +69,7 @@ def serve(
     and the policy stays as it was.
     """
     endpoint = Endpoint.parse(qemu)
-    config = replace(make_config(**options), boot_file=boot_file)
+    config = replace(make_config(**options), boot_file=boot_file, static=static)
     source = PolicySource(policy)
     raise_descriptor_limit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
