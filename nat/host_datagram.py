@@ -17,12 +17,13 @@ is sent an identifier of ours and sees every ICMP message of the host: what is n
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import sys
 from typing import TYPE_CHECKING
 
-from usernat.stack.addr import format_ip, is_loopback
+from usernat.stack.addr import format_ip, is_loopback, is_unicast
 from usernat.stack.checksum import checksum
 
 if TYPE_CHECKING:
@@ -101,14 +102,25 @@ def address_of(text: str) -> int:
 
 
 def is_own_address(address: int) -> bool:
-    """Whether the host has it, loopback apart. No packet is sent: a connected socket shows the address it would send from, which for an own one is that one."""
-    if is_loopback(address):
+    """Whether the host has it, loopback apart. No packet is sent.
+
+    What can be bound is the host's, but for all the world where Linux has ip_nonlocal_bind; what is reached from loopback is too, but for what
+    route_localnet lets out. (From where a socket would send there says less: to a second address of an interface, from the first.)
+    """
+    if is_loopback(address) or not is_unicast(address):
         return False
+    text = format_ip(address)
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            if probe.connect_ex((format_ip(address), 9)):
-                return False  # no way there
-            return address_of(probe.getsockname()[0]) == address
+            try:
+                probe.bind((text, 0))
+            except OSError as error:
+                return error.errno != errno.EADDRNOTAVAIL
+        if not _LINUX:
+            return True
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.connect_ex((text, 9)) == 0
     except OSError:  # no descriptor is left: nothing can be opened, and nothing is told
         return True
 

@@ -42,7 +42,7 @@ class Entry:
 
     def names(self, address: int, groups: AddressGroups, *, host: bool) -> bool:
         """Whether the rule speaks of this address, and not of the internet that it may be a part of."""
-        return any(_means(leaf, address, groups, host) for leaf in self._places)
+        return any(means(leaf, address, groups, host) for leaf in self._places)
 
 
 class Book(NamedTuple):
@@ -71,7 +71,8 @@ def leaves(matcher: Matcher) -> Iterator[Matcher]:
         yield matcher
 
 
-def _means(leaf: Address | Network | Group, address: int, groups: AddressGroups, host: bool) -> bool:
+def means(leaf: Address | Network | Group, address: int, groups: AddressGroups, host: bool) -> bool:
+    """Whether the leaf speaks of this address, and not of the internet that it may be a part of."""
     if isinstance(leaf, Address):
         return leaf.holds(address)
     if isinstance(leaf, Network):

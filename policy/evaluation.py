@@ -245,8 +245,11 @@ def _walk(entries: Sequence[Entry], question: Question, book: Book, trail: list[
     for entry in entries:
         code = entry.code
         value = entry.matcher.fold(views[code])
+        bar = ""
+        if value >= least and code in _OPENS:
+            value = ground.left(entry, book.groups, views[code], value)
+            bar = "" if value >= least else ground.why(entry)
         counts = value >= least
-        bar = ground.bars(entry, book.groups) if counts and code in _OPENS else ""
         if trail is not None:
             trail.append(Step(entry.number, entry.rule, bar or _words(value, least)))
         if bar:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from tests.policy.kit import PUBLIC, flow, ping
+from tests.policy.kit import PUBLIC, answer, flow, ping
 from usernat.policy import NetworkPolicy
-from usernat.policy.decision import ALLOW, ASK, DENY, READ, UNREADABLE
+from usernat.policy.decision import ALLOW, ASK, DENY, READ, UNREADABLE, FlowRequest
 from usernat.policy.groups import GUARDED
-from usernat.policy.matchers import Address, AllOf, Any, AnyOf, Domain, Group, Network, Port, Protocol
+from usernat.policy.matchers import (
+    Address,
+    AllOf,
+    Any,
+    AnyOf,
+    Domain,
+    Group,
+    Matcher,
+    Network,
+    Port,
+    Protocol,
+)
 
 CLOSED = NetworkPolicy.deny_all()
 OPEN = NetworkPolicy.allow_all()
@@ -208,6 +219,41 @@ def test_c28_what_is_reached_only_by_its_name(address: str) -> None:
     ):
         assert named.decide(flow(address)).action == ALLOW
     assert OPEN.decide(flow(address, opened=True)).action == ALLOW
+
+
+PLACE = AllOf([Network("10.0.0.0/8"), Port(22)])
+
+
+@pytest.mark.parametrize(
+    ("matcher", "asked"),
+    [
+        (AnyOf([Domain(A), PLACE]), flow("10.1.2.3", 8080, A)),
+        (AnyOf([Domain(A), PLACE]), flow("10.1.2.3", 443, A, claimed=A)),
+        (AnyOf([Domain(A, inspect=False), PLACE]), flow("10.1.2.3", 443, A)),
+        (AnyOf([Domain(A), PLACE]), answer("192.168.1.1", A)),
+        (AllOf([AnyOf([Domain(A), PLACE]), Protocol("tcp")]), flow("10.1.2.3", 8080, A)),
+        (AnyOf([AllOf([Address("127.0.0.1"), Port(5432)]), Port(443)]), flow("127.0.0.1", 443)),
+        (AnyOf([AllOf([Group("loopback"), Port(5432)]), Protocol("tcp")]), flow("127.0.0.1", 22)),
+        (AnyOf([AllOf([Address("127.0.0.1"), Port(5432)]), Any()]), flow("127.0.0.1", 22)),
+        (AnyOf([AllOf([Group("host"), Port(22)]), Domain(A)]), flow(PUBLIC, 80, A, claimed=A, host=True)),
+    ],
+)
+def test_what_one_alternative_names_the_others_do_not(matcher: Matcher, asked: FlowRequest) -> None:
+    for action in ("allow", "ask"):
+        assert CLOSED.rule(action, matcher).decide(asked).action == DENY
+
+
+def test_the_alternative_that_names_the_place_opens_it() -> None:
+    for matcher in (
+        AnyOf([Domain(A), PLACE]),
+        AllOf([AnyOf([Domain(A), Port(22)]), AnyOf([Network("10.0.0.0/8"), Port(80)])]),
+    ):
+        assert CLOSED.rule("allow", matcher).decide(flow("10.1.2.3", 22)).action == ALLOW
+    policy = CLOSED.rule("allow", AnyOf([Port(443), AllOf([Domain(A), Address("127.0.0.1")])]))
+    asked = flow("127.0.0.1", 443, A)
+    assert policy.decide(asked).action == READ
+    assert policy.decide(asked._replace(claimed=A)).action == ALLOW
+    assert policy.decide(asked._replace(claimed="b.test")).action == DENY
 
 
 def test_a_network_names_what_it_has_only_of_one_kind() -> None:
