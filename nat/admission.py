@@ -148,10 +148,11 @@ class Admission:
         return self._judge(decision.request._replace(claimed=claimed))
 
     def told(self, decision: Decision, allowed: bool) -> Decision:
-        """Decides what was ASKed."""
+        """Decides what was ASKed. The policy that counts now may not even ask any more: then it decides."""
         assert decision.request is not None
-        assert decision.verdict is not None
-        verdict = decision.verdict._replace(action=ALLOW if allowed else DENY)
+        verdict = self.policy.decide(decision.request)
+        if verdict.action == policy_words.ASK:
+            verdict = verdict._replace(action=ALLOW if allowed else DENY)
         return self._settled(decision.request, verdict)
 
     def _judge(self, request: FlowRequest) -> Decision:

@@ -3,8 +3,8 @@
     flow ──> Asker.ask ──> callback(Question) …… Question.allow() / .deny(), from any thread ──> wake ──> serve ──> answered
 
 The callback is called in the gateway's own thread and must not wait: it hands the question on, to a dialogue or a queue. A question that
-is asked again while it waits, as a repeated SYN or datagram asks it, joins the first; and a no holds for a while, so that
-a guest cannot wear anybody down. Questions that wait are bounded; what does not fit is refused.
+is asked again while it waits, as a repeated SYN or datagram asks it, joins the first; a no holds for a while; and new questions come at a bounded
+rate, so that a guest cannot wear anybody down. Questions that wait are bounded too; what does not fit is refused.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from usernat.stack.counters import Counters
 from usernat.stack.deadlines import Deadlines
+from usernat.stack.l3.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 MOST_WAITING = 64  # questions
 MOST_JOINED = 64  # that wait for the answer to one question
+QUESTIONS_A_SECOND = 2
+QUESTIONS_AT_ONCE = 20
 MOST_REMEMBERED = 1024  # denials
 REMEMBERED_US = 30_000_000
 
@@ -42,7 +45,7 @@ class AskingCounters(Counters):
     denied: int = 0
     timed_out: int = 0  # denied because nobody said anything
     remembered: int = 0  # denied because they had been, a moment ago
-    overload: int = 0  # denied because too many wait, or nobody is there to ask
+    overload: int = 0  # denied because too many wait or come too fast, or nobody is there to ask
     failed: int = 0  # denied because the callback raised
 
 
@@ -80,13 +83,18 @@ class Asker:
     """All open questions of one gateway. Times in µs."""
 
     def __init__(
-        self, callback: Callable[[Question], None] | None, wake: Callable[[], None], timeout_us: int
+        self,
+        callback: Callable[[Question], None] | None,
+        wake: Callable[[], None],
+        timeout_us: int,
+        now: int = 0,
     ) -> None:
         """callback: None where nobody can be asked: then all is denied. wake: makes the loop call `serve` soon; called from any thread."""
         self.counters = AskingCounters()
         self._callback = callback
         self._wake = wake
         self._timeout_us = timeout_us
+        self._rate = TokenBucket(QUESTIONS_A_SECOND, QUESTIONS_AT_ONCE, now)
         self._waiting: dict[Key, _Waiting] = {}
         self._timers: Deadlines[Key] = Deadlines()
         # append and popleft of a deque need no lock
@@ -114,7 +122,7 @@ class Asker:
             self.counters.overload += 1
         elif self._denied.get(key, 0) > now:
             self.counters.remembered += 1
-        elif self._callback is None or len(self._waiting) >= MOST_WAITING:
+        elif self._callback is None or len(self._waiting) >= MOST_WAITING or not self._rate.take(now):
             self.counters.overload += 1
         elif self._open(key, request, verdict.reason, answered, now):
             return

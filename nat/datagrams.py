@@ -22,6 +22,7 @@ from usernat.nat import errors
 from usernat.nat.admission import ADMITTED, ASK, CLOSED, DENIED, NOBODY, READ
 from usernat.nat.destinations import Budget, Destinations
 from usernat.nat.flows import FlowInfo
+from usernat.nat.ledger import Ledger
 from usernat.stack.counters import Counters
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from usernat.stack.l4.datagrams import DatagramSocket as GuestSocket
 
 DATAGRAMS_AN_EVENT = 64  # read from one socket before others have their turn
+MOST_HELD = 1 << 20  # bytes of datagrams that wait for somebody's answer
 LARGEST = 65535  # bytes of room without which nothing is read
 QUOTED_PAYLOAD = 8  # RFC 792: at least these bytes of the transport header come back in an error
 _REFUSALS = {
@@ -60,6 +62,7 @@ class DatagramCounters(Counters):
     errors_translated: int = 0  # ICMP errors passed on to the guest
     errors_unmatched: int = 0  # dropped: about no datagram that is remembered
     guest_errors: int = 0  # dropped: errors of guests that are about nothing of another guest
+    held_full: int = 0  # dropped: too much waits for somebody's answer
     paused: int = 0  # times that a socket was left unread because the guest's queue was full
 
 
@@ -68,15 +71,13 @@ class DatagramFlow:
 
     __slots__ = (
         "_nat",
-        "decision",
         "destinations",
-        "down",
         "guest",
         "guest_port",
+        "ledger",
         "sock",
         "started",
         "timeout_us",
-        "up",
     )
 
     def __init__(
@@ -88,9 +89,8 @@ class DatagramFlow:
         self.destinations = destinations
         self.started = now
         self.timeout_us = 0  # of silence; the longest that any of its destinations has
-        self.decision: Decision | None = None  # that admitted its first destination
-        self.up = 0  # bytes of payload
-        self.down = 0
+        self.ledger = Ledger(nat.context.audit)
+        destinations.forgotten = self._forgot
         self.sock: DatagramSocket
 
     @property
@@ -113,7 +113,7 @@ class DatagramFlow:
         failure, mtu = self._send(data, address, port, ttl, packet.df)
         if failure == 0:
             nat.counters.forwarded += 1
-            self.up += len(data)
+            self.ledger.went_up(nat.account(packet.dst, port), len(data))
         elif failure in (errno.EAGAIN, errno.ENOBUFS):
             nat.counters.host_full += 1
         else:
@@ -170,7 +170,7 @@ class DatagramFlow:
             self, data, source, port, max(ttl - 1, 1)
         ):  # a host takes what is for it whatever the TTL, 0 too
             nat.counters.delivered += 1
-            self.down += len(data)
+            self.ledger.went_down(nat.account(source, port), len(data))
             if nat.replies_refresh:
                 nat.context.table.deadlines.set(self, now + self.timeout_us)
         else:
@@ -195,6 +195,11 @@ class DatagramFlow:
         elif nat.context.translate(report, header):  # RFC 4787 REQ-12b, RFC 5508 REQ-4a
             nat.counters.errors_translated += 1
 
+    def _forgot(self, key: int) -> None:
+        address, port = key >> 16, key & 0xFFFF
+        if not self._nat.decided(self, address, port):
+            self.ledger.close(self._nat.account(address, port))
+
     def info(self, expires_us: int | None) -> FlowInfo:
         """See `flows.Flow`."""
         return FlowInfo(self.protocol, self.guest, self.guest_port, 0, 0, "open", self.started, expires_us)
@@ -207,6 +212,7 @@ class DatagramFlow:
         """See `flows.Flow`."""
         self._nat.forget(self)
         self.destinations.clear()
+        self.ledger.close_all()
 
 
 class DatagramNat:
@@ -224,6 +230,7 @@ class DatagramNat:
         self._flows: dict[int, DatagramFlow] = {}  # guest << 16 | port
         self._paused: dict[DatagramFlow, None] = {}
         self.closed = False
+        self._held = 0  # bytes of datagrams that wait for somebody's answer
 
     def handle(self, packet: Packet, guest_port: int, port: int, data: Buffer, now: int) -> None:
         """Takes a guest's datagram."""
@@ -240,12 +247,18 @@ class DatagramNat:
     def _ask(
         self, decision: Decision, packet: Packet, guest_port: int, port: int, data: Buffer, now: int
     ) -> None:
-        """The datagram waits with the question; of those that follow meanwhile each joins it, and the asker bounds how many."""
+        """The datagram waits with the question, as do those that follow meanwhile and find room."""
         assert decision.request is not None
         assert decision.verdict is not None
         admission = self.context.admission
+        size = len(packet.datagram)
+        if self._held + size > MOST_HELD:
+            self.counters.held_full += 1
+            return
+        self._held += size
 
         def told(allowed: bool, now: int) -> None:
+            self._held -= size
             if not self.closed:
                 self._settle(admission.told(decision, allowed), packet, guest_port, port, data, now)
 
@@ -259,20 +272,29 @@ class DatagramNat:
             if code is not None:
                 self.context.icmp.unreachable(packet, code)
             return
-        flow = self._flows.get(packet.src << 16 | guest_port) or self._open(packet, guest_port, now)
+        flow = self._flows.get(packet.src << 16 | guest_port)
+        # To the policy each destination is a flow, so each takes its part of what a guest may open a second.
+        context = self.context
         if flow is None:
+            admitted = context.table.admit(self.protocol, packet.src, now)
+        else:
+            admitted = context.quota.admit(0, now)
+        if not admitted:
+            self.counters.no_resources += 1
+            context.icmp.unreachable(packet, errors.NO_RESOURCES)  # RFC 6888 REQ-11
+            context.audit.limited(decision)
             return
-        if flow.decision is None:
-            flow.decision = decision
+        flow = flow or self._open(packet, guest_port, now)
+        if flow is None:
+            context.audit.ended(decision, 0, 0)
+            return
+        flow.ledger.open(self.account(packet.dst, port), decision)
         flow.timeout_us = max(flow.timeout_us, self.timeout_for(port))
         flow.forward(packet, port, data, now)
 
     def _open(self, packet: Packet, guest_port: int, now: int) -> DatagramFlow | None:
+        """None where the host has no socket, and the guest was told."""
         context = self.context
-        if not context.table.admit(self.protocol, packet.src, now):
-            self.counters.no_resources += 1
-            context.icmp.unreachable(packet, errors.NO_RESOURCES)  # RFC 6888 REQ-11
-            return None
         flow = DatagramFlow(self, packet.src, guest_port, Destinations(self._destinations, self._budget), now)
         try:
             sock = self.open_socket(flow)
@@ -318,13 +340,16 @@ class DatagramNat:
     def forget(self, flow: DatagramFlow) -> None:
         """The flow is over."""
         self.context.host.close(flow.sock)
-        if self.context.table.remove(flow) and flow.decision is not None:
-            self.context.audit.ended(flow.decision, flow.up, flow.down)
+        self.context.table.remove(flow)
         self._paused.pop(flow, None)
         self._flows.pop(flow.guest << 16 | flow.guest_port, None)
 
     def decided(self, flow: DatagramFlow, destination: int, port: int) -> bool:
         """Whether admission has been asked for this destination of the flow."""
+        raise NotImplementedError
+
+    def account(self, address: int, port: int) -> int:
+        """The key of the account of a destination (`Ledger`)."""
         raise NotImplementedError
 
     def policy_port(self, port: int) -> int:

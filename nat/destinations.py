@@ -11,6 +11,10 @@ Each flow remembers a bounded number, and all flows together do (`Budget`); the 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Budget:
@@ -27,9 +31,11 @@ class Budget:
 class Destinations:
     """Of one flow. Every flow may remember one, whatever the budget says."""
 
-    __slots__ = ("_addresses", "_budget", "_headers", "_limit")
+    __slots__ = ("_addresses", "_budget", "_headers", "_limit", "forgotten")
 
     def __init__(self, limit: int, budget: Budget) -> None:
+        # Called with the key of each that is forgotten, once it is.
+        self.forgotten: Callable[[int], None] = lambda _key: None
         self._limit = limit
         self._budget = budget
         # address << 16 | port: first bytes of the last datagram
@@ -79,3 +85,4 @@ class Destinations:
             self._addresses[address] = left
         else:
             del self._addresses[address]
+        self.forgotten(key)

@@ -56,6 +56,10 @@ class EchoNat(DatagramNat):
         """See `DatagramNat`."""
         return flow.destinations.permits(destination)
 
+    def account(self, address: int, port: int) -> int:  # noqa: ARG002 - one host, all its requests
+        """See `DatagramNat`."""
+        return address << 16
+
     def policy_port(self, port: int) -> int:  # noqa: ARG002 - a sequence number is no port
         """See `DatagramNat`."""
         return 0

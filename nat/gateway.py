@@ -83,8 +83,8 @@ class Gateway:
         self._quota = Quota(policy.limits, now)
         self._table = FlowTable(config.limits, self._quota)
         self.names = NameTable()
-        self._asker = Asker(hooks.ask, hooks.wake, microseconds(config.timeouts.ask))
-        audit = Audit(hooks.audit)
+        self._asker = Asker(hooks.ask, hooks.wake, microseconds(config.timeouts.ask), now)
+        audit = self._audit = Audit(hooks.audit, now)
         self._admission = Admission(config, policy, audit, self.names.names, host.is_own)
         self._budget = Budget(DESTINATIONS)
         context = Context(
@@ -127,7 +127,7 @@ class Gateway:
 
     def serve(self, now: int) -> None:
         """Lets the owners of all sockets of the stack that have become ready do what there is to do, and flows what was asked for them."""
-        self._now = now
+        self._now = self._audit.now = now
         self._asker.serve(now)
         self._quota.end_if_exhausted(self._end_flows)
         for socket in self._interface.ready():
@@ -149,6 +149,7 @@ class Gateway:
 
     def on_time(self, now: int) -> None:
         """Does all that is due by now."""
+        self._audit.now = now
         self._table.expire(now)
         self._forwards.on_time(now)
         self._asker.on_time(now)
@@ -184,6 +185,7 @@ class Gateway:
         parts = {
             "flows.": self._table.counters,
             "admission.": self._admission.counters,
+            "audit.": self._audit.counters,
             "asking.": self._asker.counters,
             "dns.screening.": self._screening.counters,
             "names.": self.names.counters,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NO_END = 1 << 62
 LARGEST = 65535  # bytes that may pass at once at the least: a datagram of any size
+HEADERS = 28  # bytes of IP and UDP or ICMP: an empty datagram can say something too
 PORTION = 20  # the part of a second's worth for which a stream is woken, as its denominator
 
 
@@ -195,14 +196,14 @@ class Quota:
             end_all()
 
     def datagram_up(self, count: int, now: int) -> bool:
-        """Whether a datagram of the guest's may pass; counts it if not."""
-        passes = self.up.datagram(count, now)
+        """Whether a datagram of the guest's with so many bytes of payload may pass; counts it if not."""
+        passes = self.up.datagram(count + HEADERS, now)
         self.counters.up_dropped += not passes
         return passes
 
     def datagram_down(self, count: int, now: int) -> bool:
         """The same to the guest."""
-        passes = self.down.datagram(count, now)
+        passes = self.down.datagram(count + HEADERS, now)
         self.counters.down_dropped += not passes
         return passes
 

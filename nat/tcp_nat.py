@@ -86,6 +86,7 @@ class TcpNat(Splicer):
         if not self.context.table.admit(TCP, guest, now):
             self.counters.no_resources += 1
             incoming.unreachable(errors.NO_RESOURCES)  # RFC 6888 REQ-11
+            self.context.audit.limited(decision)
             return
         endpoints = (guest, incoming.remote_port, incoming.local, incoming.local_port)
         flow = TcpFlow(self, endpoints, now)

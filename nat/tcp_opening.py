@@ -178,6 +178,7 @@ class GuestOpening:
 
     def _cancelled(self) -> None:
         self._nat.counters.cancelled += 1
+        self._tell_if_undecided()
         self._flow.remove(reset=True)
 
     def on_expiry(self, now: int) -> None:
@@ -191,10 +192,15 @@ class GuestOpening:
 
     def abandon(self) -> None:
         """End without ceremony."""
+        self._tell_if_undecided()
         if self._connection is not None:
             self._connection.abort()
         else:
             self._incoming.drop()
+
+    def _tell_if_undecided(self) -> None:
+        if self._decision.outcome in {READ, ASK}:
+            self._nat.context.audit.undecided(self._decision)
 
     def _turn_away(self, outcome: int) -> None:
         if self._connection is not None:

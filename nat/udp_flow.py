@@ -62,6 +62,10 @@ class UdpNat(DatagramNat):
         """See `DatagramNat`."""
         return destination << 16 | port in flow.destinations
 
+    def account(self, address: int, port: int) -> int:
+        """See `DatagramNat`."""
+        return address << 16 | port
+
     def policy_port(self, port: int) -> int:
         """See `DatagramNat`."""
         return port

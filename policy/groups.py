@@ -35,7 +35,10 @@ PUBLIC = "public"
 # Reached only where a rule or a switch names them, whatever else is allowed
 GUARDED = ("this-network", "loopback", "link-local", "multicast", "broadcast")
 # What a name must not lead to by itself (DNS rebinding); the host's own addresses are such too
-INSIDE = ("this-network", "loopback", "link-local", "private", "shared")
+INSIDE = (
+    *("this-network", "loopback", "link-local", "private", "shared"),
+    *("ietf-protocol", "benchmarking"),  # where clouds have metadata services, and VPNs stand-ins for names
+)
 
 
 def _ranges(networks: Iterable[str | IPv4Network]) -> Ranges:

@@ -10,7 +10,7 @@ class GuestLimits:
     """Caps for one gateway, which serves one guest however many addresses that uses. None: no cap.
 
     flows: at one time, of all kinds. new_flows_per_second: in the long run; twice that at once.
-    upload_bytes_per_second, download_bytes_per_second: payload from the guest and to it, in the long run; a second's worth, but
+    upload_bytes_per_second, download_bytes_per_second: payload of streams, and datagrams with their headers, from the guest and to it, in the long run; a second's worth, but
     at least 65,535 bytes, at once.
     total_bytes: payload both ways; when it is used up, the flows end and no new ones begin.
 

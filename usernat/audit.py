@@ -3,12 +3,13 @@
 One object a line, in UTF-8; keys and their order are fixed:
 
     {"time": "2026-01-31T12:00:00.000000+00:00", "event": "decision", "guest": "10.0.2.15", "mac": "52:54:00:12:34:56", "protocol": "tcp",
-     "guest_port": 40000, "destination": "203.0.113.7", "port": 443, "name": "pypi.org", "rule": "rule 3: allow pypi.org", "verdict": "allow",
-     "logged": [], "bytes_up": 0, "bytes_down": 0}
+     "guest_port": 40000, "destination": "203.0.113.7", "port": 443, "name": "pypi.org", "names": ["pypi.org"], "rule": "rule 3: allow pypi.org",
+     "verdict": "allow", "logged": [], "bytes_up": 0, "bytes_down": 0, "unrecorded": 0}
 
 `event` is "decision", or "end" when an allowed flow is over, which has the payload bytes from the guest and to it. `protocol` is tcp, udp, icmp, or dns
-for a query (destination null) or an address in an answer. A guest that opens flows without end writes without end: the rate is bounded by the limits
-on new flows, the size by whoever rotates the file (it is opened for appending).
+for a query (destination null) or an address in an answer. `name` is what the flow was judged by, `names` all under which the guest has found the address.
+What is allowed is always there, bounded by the limits on new flows; refusals are up to a hundred a second, and `unrecorded` counts those left out since the record
+before. The size is bounded by whoever rotates the file (it is opened for appending).
 """
 
 from __future__ import annotations
@@ -47,11 +48,13 @@ def as_dict(record: Record) -> dict[str, Any]:
         "destination": format_ip(request.destination) if request.destination else None,
         "port": request.port,
         "name": record.name or None,
+        "names": list(request.names),
         "rule": record.verdict.reason,
         "verdict": record.word,
         "logged": list(record.verdict.logged),
         "bytes_up": record.up,
         "bytes_down": record.down,
+        "unrecorded": record.unrecorded,
     }
 
 
@@ -109,6 +112,8 @@ class AuditSummary:
     def __call__(self, record: Record) -> None:
         """Takes one record."""
         key = self._key(record)
+        if record.unrecorded:
+            self._flows["any", "others", "deny", "not recorded, too many"] += record.unrecorded
         if record.event == DECIDED:
             self._flows[key] += 1
         elif record.event == ENDED:

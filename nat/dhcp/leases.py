@@ -65,7 +65,7 @@ class LeaseTable:
         self._idle: OrderedDict[int, Lease] = OrderedDict()  # the one idle for longest comes first
         self._expiry: Deadlines[int] = Deadlines()  # by address
         self._declined: OrderedDict[int, Lease] = OrderedDict()
-        self._bound: dict[int, None] = {}
+        self._in_use: dict[int, None] = {}  # the one in use for longest comes first
         self._claimed: dict[int, Lease] = {}
         self.watch: Callable[[int, bytes | None], None] | None = None
 
@@ -81,8 +81,8 @@ class LeaseTable:
         return lease.mac if lease is not None and lease.state == BOUND else None
 
     def first(self) -> int | None:
-        """The address whose lease has run for longest, renewals included; None where none runs."""
-        return next(iter(self._bound), None)
+        """The address that has been in use for longest, by a lease (renewals included) or a claim; None where none is."""
+        return next(iter(self._in_use), None)
 
     def find(self, client: bytes) -> Lease | None:
         """The record of `client`, active or remembered."""
@@ -174,10 +174,10 @@ class LeaseTable:
         self._idle.pop(address, None)
         self._declined.pop(address, None)
         self._claimed.pop(address, None)
-        if state == BOUND:
-            self._bound[address] = None  # which keeps its place, where it was there
+        if state in (BOUND, CLAIMED):
+            self._in_use[address] = None  # which keeps its place, where it was there
         else:
-            self._bound.pop(address, None)
+            self._in_use.pop(address, None)
         lease.state, lease.expires_us = state, expires_us
         self._expiry.set(address, expires_us)
         if state == IDLE:

@@ -59,11 +59,13 @@ def test_records_are_lines_of_json(tmp_path: Path) -> None:
         "destination": "203.0.113.7",
         "port": 443,
         "name": "b.test",
+        "names": ["a.test", "b.test"],
         "rule": "rule 1: allow b.test",
         "verdict": "allow",
         "logged": ["rule 0"],
         "bytes_up": 0,
         "bytes_down": 0,
+        "unrecorded": 0,
     }
     assert (second["event"], second["bytes_up"], second["bytes_down"]) == ("end", 100, 2000)
     assert [third[key] for key in ("mac", "protocol", "destination", "name", "verdict")] == [
@@ -122,6 +124,12 @@ def test_the_summary_counts_by_where_it_leads(capsys: pytest.CaptureFixture[str]
     assert "3,000" in shown[1]
     show_summary(None)
     assert capsys.readouterr().err == ""
+
+
+def test_the_summary_counts_what_was_not_recorded() -> None:
+    summary = AuditSummary()
+    summary(Record(DECIDED, WEB, YES, unrecorded=7))
+    assert summary.lines()[0] == ("any", "others", "deny", "not recorded, too many", 7, 0, 0)
 
 
 def test_the_summary_is_bounded() -> None:

@@ -153,6 +153,22 @@ def test_what_somebody_is_asked(said: bool, then: int) -> None:
     assert told.verdict == Verdict(ALLOW if said else DENY, "rule 1")
 
 
+@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.parametrize(
+    ("policy", "then"),
+    [
+        (NetworkPolicy.deny_all(), DENIED),
+        (NetworkPolicy.allow_all(), ADMITTED),
+        (Asked(Verdict(policy_words.READ)), DENIED),
+    ],
+)
+def test_a_policy_that_does_not_ask_any_more_decides(said: bool, policy: Policy, then: int) -> None:
+    asked = admission(Asked(Verdict(policy_words.ASK, "rule 1")))
+    decision = asked.ask(packet(SERVER), 80, 1, 0)
+    asked.policy = policy
+    assert asked.told(decision, said).outcome == then
+
+
 def test_what_has_to_be_read_first() -> None:
     policy = Asked(Verdict(policy_words.READ))
     asked = admission(policy)

@@ -112,10 +112,22 @@ def test_a_callback_that_fails_denies(caplog: pytest.LogCaptureFixture) -> None:
     assert "no display" in caplog.text
 
 
+def test_questions_come_at_a_bounded_rate() -> None:
+    world = World()
+    for port in range(asking.QUESTIONS_AT_ONCE + 5):
+        world.ask(str(port), port=port)
+    assert len(world.questions) == asking.QUESTIONS_AT_ONCE
+    assert [name for name, allowed, _ in world.outcomes if not allowed] == [
+        str(asking.QUESTIONS_AT_ONCE + number) for number in range(5)
+    ]
+    world.ask("later", now=SECOND // asking.QUESTIONS_A_SECOND, port=999)
+    assert len(world.questions) == asking.QUESTIONS_AT_ONCE + 1
+
+
 def test_what_waits_is_bounded() -> None:
     world = World()
     for port in range(asking.MOST_WAITING + 10):
-        world.ask(str(port), port=port)
+        world.ask(str(port), port=port, now=port * SECOND)
     assert len(world.questions) == asking.MOST_WAITING
     assert [allowed for _, allowed, _ in world.outcomes] == [False] * 10
     for number in range(asking.MOST_JOINED + 10):
@@ -127,9 +139,9 @@ def test_what_waits_is_bounded() -> None:
 def test_denials_that_are_remembered_are_bounded() -> None:
     world = World()
     for port in range(asking.MOST_REMEMBERED + 50):
-        world.ask("", port=port)
+        world.ask("", port=port, now=port * SECOND)
         world.questions[-1].deny()
-        world.asker.serve(0)
+        world.asker.serve(port * SECOND)
     assert len(world.asker._denied) == asking.MOST_REMEMBERED
 
 

@@ -210,6 +210,7 @@ def test_counters_have_a_name_for_everything() -> None:
     assert {name.rsplit(".", 1)[0] for name in counters} == {
         "flows",
         "asking",
+        "audit",
         "names",
         "quota",
         "forwards",

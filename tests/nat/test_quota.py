@@ -166,8 +166,28 @@ def test_datagrams_beyond_the_rate_are_dropped_and_counted() -> None:
     for _ in range(300):
         sock.send(bytes(1000), SERVER, 4000)
         lab.run(MS)
-    assert 100 <= len(lab.host.record.datagrams) <= 135
+    assert 90 <= len(lab.host.record.datagrams) <= 135
     assert lab.count("quota.up_dropped") == 300 - len(lab.host.record.datagrams)
+
+
+def test_empty_datagrams_are_not_free() -> None:
+    lab = lab_with(total_bytes=2800)
+    sock = lab.guest.udp.bind(None, 5000)
+    for _ in range(200):
+        sock.send(b"", SERVER, 4000)
+        lab.run(MS)
+    assert len(lab.host.record.datagrams) == 100
+
+
+def test_each_new_destination_of_a_mapping_is_a_new_flow() -> None:
+    lab = lab_with(new_flows_per_second=5)
+    sock = lab.guest.udp.bind(None, 5000)
+    for port in range(1000, 1040):
+        for _ in range(2):
+            sock.send(b"?", SERVER, port)
+        lab.run(MS)
+    assert len(lab.host.record.datagrams) == 20  # ten at once, and each of them goes on
+    assert lab.count("quota.rate_refused") == 60
 
 
 def test_when_the_bytes_are_used_up_everything_ends_and_nothing_begins() -> None:
