@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usernat.policy import decision as policy_words
-from usernat.policy.decision import ALLOW, DENY, FlowRequest, Verdict
+from usernat.policy.decision import ALLOW, DENY, UNREADABLE, FlowRequest, Verdict
 from usernat.stack.addr import is_loopback, is_unicast
 from usernat.stack.counters import Counters
 
@@ -166,12 +166,14 @@ class Admission:
         return self._settled(request, verdict)
 
     def _settled(self, request: FlowRequest, verdict: Verdict) -> Decision:
-        self._audit.decided(request, verdict)
-        if verdict.action == ALLOW:
+        if verdict.action == ALLOW:  # recorded once the limits have let it too
             self.counters.allowed += 1
             self._loopback = self._loopback or request.destination == LOOPBACK
-            outcome = ADMITTED
-        elif request.destination == LOOPBACK and not request.opened:
+            return Decision(ADMITTED, request.destination, request, verdict)
+        if request.claimed == UNREADABLE:
+            verdict = verdict._replace(reason=f"{verdict.reason} (the guest's first bytes name nobody)")
+        self._audit.decided(request, verdict)
+        if request.destination == LOOPBACK and not request.opened:
             self.counters.closed += 1  # as if nothing listened there: nobody has opened it
             outcome = CLOSED
         elif verdict.silent:

@@ -52,7 +52,7 @@ class Record(NamedTuple):
     def name(self) -> str:
         """The name that the flow was judged by; empty where there is none, or where several share the address and none was read."""
         request = self.request
-        if request.claimed:
+        if request.claimed is not None:
             return request.claimed
         return request.names[0] if request.protocol == DNS or len(request.names) == 1 else ""
 
@@ -95,6 +95,11 @@ class Audit:
             self.counters.unrecorded += 1
             return
         self._record(Record(DECIDED, request, verdict, unrecorded=self._unrecorded))
+
+    def opened(self, decision: Decision) -> None:
+        """The policy and the limits have let it."""
+        if decision.request is not None and decision.verdict is not None:
+            self.decided(decision.request, decision.verdict)
 
     def limited(self, decision: Decision) -> None:
         """What the policy has allowed, a limit refuses."""

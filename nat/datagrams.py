@@ -284,6 +284,7 @@ class DatagramNat:
             context.icmp.unreachable(packet, errors.NO_RESOURCES)  # RFC 6888 REQ-11
             context.audit.limited(decision)
             return
+        context.audit.opened(decision)
         flow = flow or self._open(packet, guest_port, now)
         if flow is None:
             context.audit.ended(decision, 0, 0)

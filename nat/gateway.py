@@ -129,7 +129,7 @@ class Gateway:
         """Lets the owners of all sockets of the stack that have become ready do what there is to do, and flows what was asked for them."""
         self._now = self._audit.now = now
         self._asker.serve(now)
-        self._quota.end_if_exhausted(self._end_flows)
+        self._quota.end_if_exhausted(self.end_flows)
         for socket in self._interface.ready():
             owner = socket.owner
             if owner is not None:
@@ -160,7 +160,7 @@ class Gateway:
     def close(self) -> None:
         """The guest is gone (C27): every flow ends, every host socket is closed, nothing is taken any more."""
         self._asker.close()
-        self._end_flows()
+        self.end_flows()
         for part in (self._forwards, self._tcp, self._udp, self._echo, self.dhcp, self.dns):
             part.close()
 
@@ -172,7 +172,8 @@ class Gateway:
         """Where forwards lead: to the guest whose lease has run for longest, or to where one without a lease would be."""
         return self.dhcp.leases.first() or self._config.lease_first
 
-    def _end_flows(self) -> None:
+    def end_flows(self) -> None:
+        """Ends every flow at once; what the guest opens next is decided anew."""
         self._table.abandon()
         self._forwards.abandon()
 

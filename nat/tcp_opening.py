@@ -61,6 +61,7 @@ class GuestOpening:
         self._decision = decision
         if decision.outcome == ADMITTED:
             self._flow.decision = decision
+            self._nat.context.audit.opened(decision)
             self._dial(now)
         elif decision.outcome == ASK:
             self._ask(decision, now)

@@ -60,7 +60,8 @@ class FlowRequest(NamedTuple):
 
 class Verdict(NamedTuple):
     """The answer. action: DENY, ALLOW, ASK or READ. reason: which rule, for people. silent: a denied guest is not told. logged: the rules
-    that only log, and match."""
+    that only log, and match.
+    """
 
     action: int
     reason: str = ""

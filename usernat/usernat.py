@@ -129,6 +129,11 @@ class UserNat:
         with self._turn.visit():
             self.gateway.policy = policy
 
+    def end_flows(self) -> None:
+        """End every flow at once, those that a former policy has let among them. From any thread."""
+        with self._turn.visit():
+            self.gateway.end_flows()
+
     def publish(self, forward: str | Forward) -> Publication:
         """Have a port of the host lead to the guest: `[ADDR:]HOST:GUEST[/udp]`, on 127.0.0.1 if no ADDR is given, on any free port if HOST is 0.
 
