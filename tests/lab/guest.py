@@ -1,19 +1,19 @@
 """The namespace guest: a kernel of its own behind `usernat run`, entered by as many commands as a test likes.
 
-`usernat run` keeps its guest as long as its command lives; here that is a `cat` that says its pid first. Tests enter the guest's
-namespaces by that pid, so one gateway serves them all, as one serves a long-lived sandbox.
+`usernat run` keeps its guest as long as its command lives; here that is a `cat` that says its pid first, as its own PID namespace
+has it. Tests enter the guest's namespaces by the pid it has here, so one gateway serves them all, as one serves a long-lived sandbox.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from tests.lab.netns import REPOSITORY, Place, end
+from tests.processes import outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,13 +33,6 @@ class Guest(Place):
         super().__init__(pid)
         self.gateway = gateway
 
-    def call(self, name: str, *arguments: object, timeout: float = 60.0) -> Any:
-        """Call a function of tests/lab/inside in the guest ("module.function") and return what it returned, by way of JSON."""
-        done = self.run(
-            sys.executable, "-m", "tests.lab.inside", name, json.dumps(arguments), timeout=timeout
-        )
-        return json.loads(done.stdout)
-
     def curl(self, *arguments: str, timeout: float = 60.0) -> str:
         """What curl prints. AssertionError with its message where it fails."""
         return self.run("curl", "-sS", *arguments, timeout=timeout).stdout
@@ -53,13 +46,18 @@ class Guest(Place):
 
 @contextmanager
 def namespace_guest(
-    host: Place, *options: str, launcher: Sequence[str] = (*USERNAT, "run"), command: Sequence[str] = STAY
+    host: Place,
+    *options: str,
+    launcher: Sequence[str] = (*USERNAT, "run"),
+    command: Sequence[str] = STAY,
+    stderr: IO[bytes] | None = None,
 ) -> Iterator[Guest]:
     """A guest of `usernat run` (or of another launcher with the same command line) in the host place.
 
-    command: what the guest is; it prints its pid in a line once it is up, and ends with its standard input.
+    command: what the guest is; it prints its pid in a line once it is up, and ends with its standard input. stderr: of both of them; None: ours.
     """
-    gateway = host.start(*launcher, *options, "--", *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": stderr}
+    gateway = host.start(*launcher, *options, "--", *command, **pipes)
     try:
         with Guest(_first_line(gateway), gateway) as guest:
             yield guest
@@ -74,7 +72,7 @@ def _first_line(gateway: subprocess.Popen[bytes]) -> int:
         raise AssertionError(
             f"the gateway did not start its guest: {line!r}, status {gateway.wait(END_SECONDS)}"
         )
-    pid = int(line)
+    pid = outside(gateway.pid, int(line))
     if Path(f"/proc/{pid}/ns/net").readlink() == Path(f"/proc/{gateway.pid}/ns/net").readlink():
         raise AssertionError("the command was not put into a network of its own")
     return pid

@@ -1,9 +1,10 @@
-"""The root file system of the QEMU guest: busybox, the modules of a network card, and an init that ends in a shell.
+"""The root file system of the QEMU guest: busybox, perl, the modules of a network card, and an init that ends in a shell.
 
 It is written as a cpio archive in memory ("newc": per entry a header of thirteen hexadecimal numbers, the name, the content, each
 padded to four bytes), so neither the cpio tool nor root is needed. The kernel is Debian's cloud kernel, taken from where apt
 installed it or from `.cache/kernel`, where tests/lab/install.sh unpacks it. Everything the guest does with its network, DHCP
-included, is left to the tests: init only loads the modules and brings the links up.
+included, is left to the tests: init only loads the modules and brings the links up. Perl, which every Debian has, is there for sockets
+that no tool of busybox makes: UDP ones.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from __future__ import annotations
 import gzip
 import lzma
 import re
+import shutil
 import stat
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.netns import REPOSITORY
 
 MODULES = ("virtio_pci", "virtio_net", "virtio_rng", "af_packet")
+PROGRAMS = ("perl",)  # with the libraries that they are linked to
+LINKED = re.compile(r"(/\S+) \(0x")  # in what ldd prints
 DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")  # a module's own word, in its .modinfo section
 ROOTS = (REPOSITORY / ".cache" / "kernel", Path("/"))
 MAGIC = "070701"
@@ -69,13 +74,17 @@ def find_kernel() -> Kernel | None:
     return None
 
 
-def build(kernel: Kernel, busybox: Path) -> bytes:
-    """The archive, gzipped."""
-    archive = b"".join(_entry(name, stat.S_IFDIR | 0o755) for name in _FOLDERS)
+def build(kernel: Kernel, busybox: Path, programs: tuple[str, ...] = PROGRAMS) -> bytes:
+    """The archive, gzipped. Raises FileNotFoundError where a program is not here, CalledProcessError where it is not dynamically linked."""
+    added = _with_libraries(programs)
+    folders = dict.fromkeys([*_FOLDERS, *(name for path in added for name in _folders_of(path))])
+    archive = b"".join(_entry(name, stat.S_IFDIR | 0o755) for name in folders)
     archive += _entry("dev/console", stat.S_IFCHR | 0o600, device=CONSOLE)
     archive += _entry("bin/busybox", stat.S_IFREG | 0o755, busybox.read_bytes())
     archive += _entry("init", stat.S_IFREG | 0o755, INIT.encode())
     archive += _entry("etc/udhcpc/default.script", stat.S_IFREG | 0o755, UDHCPC.encode())
+    for path in added:
+        archive += _entry(str(path).lstrip("/"), stat.S_IFREG | 0o755, path.read_bytes())
     for number, module in enumerate(in_load_order(kernel.modules)):
         archive += _entry(f"modules/{number:02}.ko", stat.S_IFREG | 0o644, module)
     return gzip.compress(archive + _entry(TRAILER, 0), 1)
@@ -97,6 +106,23 @@ def in_load_order(modules: Path) -> list[bytes]:
     for name in MODULES:
         add(name)
     return list(ordered.values())
+
+
+def _with_libraries(programs: tuple[str, ...]) -> list[Path]:
+    """Where these are, and the files that the dynamic linker will want for them."""
+    files = []
+    for program in programs:
+        path = shutil.which(program)
+        if path is None:
+            raise FileNotFoundError(program)
+        linked = subprocess.run(["ldd", path], capture_output=True, text=True, check=True, timeout=10)
+        files += [Path(path), *map(Path, LINKED.findall(linked.stdout))]
+    return list(dict.fromkeys(files))
+
+
+def _folders_of(path: Path) -> list[str]:
+    """Those above it, the outermost first, without the root."""
+    return [str(folder).lstrip("/") for folder in reversed(path.parents[:-1])]
 
 
 _FOLDERS = ("bin", "dev", "etc", "etc/udhcpc", "modules", "proc", "root", "sys", "tmp", "var", "var/run")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from functools import cache
+from typing import NoReturn
 
 import pytest
 
@@ -20,6 +21,7 @@ PACKAGES = {
     "ip": "iproute2",
     "openssl": "openssl",
     "passt": "passt",
+    "perl": "perl-base",
     "ping": "iputils-ping",
     "qemu-system-x86_64": "qemu-system-x86",
     "slirp4netns": "slirp4netns",
@@ -41,7 +43,7 @@ def need_namespaces() -> None:
         lacking(what)
 
 
-def lacking(what: str) -> None:
+def lacking(what: str) -> NoReturn:
     """Skip, or fail where nothing may be missing. what: words that name it."""
     if os.environ.get("USERNAT_LAB") == "require":
         pytest.fail(f"missing here: {what}", pytrace=False)

@@ -10,9 +10,11 @@ directly; an ordinary user makes one user namespace first, which owns all the ot
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -38,6 +40,8 @@ class Place:
         enter = ["nsenter", "--target", str(self.pid), "--net", "--mount"]
         if not _same_namespace("user", self.pid):
             enter += ["--user", "--preserve-credentials"]
+        if not _same_namespace("pid", self.pid):
+            enter.append("--pid")
         return [*enter, "setpriv", "--pdeathsig", "KILL", "env", "-C", str(REPOSITORY), *argv]
 
     def start(self, *argv: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -67,6 +71,13 @@ class Place:
         if check and done.returncode:
             raise AssertionError(f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
+
+    def call(self, name: str, *arguments: object, timeout: float = 60.0) -> Any:
+        """Call a function of tests/lab/inside here ("module.function") and return what it returned, by way of JSON."""
+        done = self.run(
+            sys.executable, "-m", "tests.lab.inside", name, json.dumps(arguments), timeout=timeout
+        )
+        return json.loads(done.stdout)
 
     def ip(self, arguments: str) -> None:
         """Run `ip` with these arguments, split at blanks."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.world import WWW
+from tests.lab.world import PEERS, WWW
 
 if TYPE_CHECKING:
     from tests.lab.guest import Guest
@@ -30,3 +30,8 @@ def test_c47_large_datagrams_in(guest_of_mtu: Guest, size: int) -> None:
 
 def test_closed_port_is_reported(guest: Guest) -> None:
     assert guest.call("datagrams.error_after_sending", WWW, 9999) == "Connection refused"
+
+
+def test_c36_only_who_was_asked_is_heard(guest: Guest) -> None:
+    """Another address answers before the one that was asked does, from a port of its own: only the latter gets through."""
+    assert guest.call("datagrams.answers_from_elsewhere", 5) == [PEERS] * 5

@@ -2,7 +2,7 @@
 
     guest ── usernat in "host" 192.0.2.2 ── 192.0.2.1 "router" 198.51.100.1 ── 198.51.100.2 "world" 203.0.113.x
 
-Only documentation addresses (RFC 5737) are used. "host" is where the gateway runs, with a resolv.conf of its own; "router" is a
+Documentation addresses (RFC 5737) are used, and one private one for what only this side has. "host" is where the gateway runs, with a resolv.conf of its own; "router" is a
 hop for traceroute to find, and knows the addresses that lead nowhere; "world" holds the servers.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.lab.netns import Namespace, join
 from tests.lab.pki import Authority, make_authority
 from tests.lab.servers import pattern
-from tests.lab.servers.__main__ import NAMES, PEERS, WWW
+from tests.lab.servers.places import INTRANET, NAMES, PEERS, WEB, WWW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +52,8 @@ class World:
             raise
 
     def seen(self, name: str) -> list[dict[str, Any]]:
-        """What the servers noted under a name since it was last asked for (tests/lab/servers/notes.py), past the gateway."""
-        answer = self.host.run("curl", "-sS", f"http://{WWW}/seen/{name}")
+        """What the servers noted under a name since it was last asked for (tests/lab/servers/notes.py). Asking leaves no trace on the wire."""
+        answer = self.world.run("curl", "-sS", f"http://{WWW}/seen/{name}")
         notes: list[dict[str, Any]] = json.loads(answer.stdout)
         return notes
 
@@ -83,11 +83,12 @@ class World:
         self.router.ip(f"addr add {ROUTER}/24 dev down0")
         self.router.ip("addr add 198.51.100.1/24 dev up0")
         self.world.ip("addr add 198.51.100.2/24 dev down0")
-        for address in (WWW, NAMES, PEERS):
+        for address in (*WEB, NAMES, PEERS):
             self.world.ip(f"addr add {address}/32 dev lo")
         self.host.ip(f"route add default via {ROUTER}")
         self.world.ip("route add default via 198.51.100.1")
         self.router.ip("route add 203.0.113.0/24 via 198.51.100.2")
+        self.router.ip(f"route add {INTRANET} via 198.51.100.2")
         self.router.ip(f"route add blackhole {BLACK_HOLE}")
         self.router.ip(f"route add unreachable {UNREACHABLE}")
         self.router.ip(f"route add prohibit {PROHIBITED}")

@@ -11,7 +11,7 @@ import time
 
 from tests.lab.inside.half_open import rfc1071
 from tests.lab.servers import pattern, peers
-from tests.lab.servers.__main__ import PEERS
+from tests.lab.servers.places import PEERS
 
 PATIENCE = 5.0
 TRIES = 5
@@ -74,6 +74,18 @@ def pings_of_many_identifiers(idents: int) -> list[int]:
                 if kind == ECHO_REPLY and seq == ident and message[8:] == _data(ident):
                     answered.append(ident)
     return sorted(answered)
+
+
+def answers_from_elsewhere(count: int) -> list[str]:
+    """From which addresses so many questions to a peer that answers from others were answered, in order."""
+    answered = []
+    with _socket() as peer:
+        for _ in range(count):
+            peer.sendto(b"anyone?", (PEERS, peers.ELSEWHERE))
+            said, source = peer.recvfrom(100)
+            assert said.decode() == "{}:{}".format(*source)
+            answered.append(source[0])
+    return answered
 
 
 def error_after_sending(address: str, port: int) -> str:

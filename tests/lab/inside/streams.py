@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.lab.servers import pattern, peers
-from tests.lab.servers.__main__ import PEERS, WWW
+from tests.lab.servers.places import PEERS, WWW
 
 CHUNK = 1 << 18
 PATIENCE = 30.0

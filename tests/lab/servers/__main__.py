@@ -13,10 +13,8 @@ from pathlib import Path
 
 from tests.lab.servers import names, peers
 from tests.lab.servers.http import MAX_HEAD, WebServer
+from tests.lab.servers.places import ALTERNATIVE_PORT, NAMES, PEERS, WEB, WWW
 
-WWW = "203.0.113.80"
-NAMES = "203.0.113.53"
-PEERS = "203.0.113.7"
 BACKLOG = 1024
 
 
@@ -27,20 +25,30 @@ async def main(pattern: Path, certificate: Path, key: Path) -> None:
     tls.load_cert_chain(certificate, key)
     tls.set_ciphers("DEFAULT:@SECLEVEL=0")  # busybox's client names no signature algorithm, which means SHA-1
     loop = asyncio.get_running_loop()
-    await asyncio.start_server(web.serve, WWW, 80, backlog=BACKLOG, limit=MAX_HEAD)
-    await asyncio.start_server(web.serve, WWW, 443, backlog=BACKLOG, limit=MAX_HEAD, ssl=tls)
+    for port in (80, ALTERNATIVE_PORT):
+        await asyncio.start_server(web.serve, WEB, port, backlog=BACKLOG, limit=MAX_HEAD)
+    await asyncio.start_server(web.serve, WEB, 443, backlog=BACKLOG, limit=MAX_HEAD, ssl=tls)
     await asyncio.start_server(names.tcp_names, NAMES, 53)
     await loop.create_datagram_endpoint(names.UdpNames, (NAMES, 53))
     for port, stream in peers.STREAMS.items():
         await asyncio.start_server(stream, PEERS, port, backlog=BACKLOG)
     for port, answer in peers.DATAGRAMS.items():
-        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        datagrams.setblocking(False)
-        datagrams.bind((PEERS, port))
+        datagrams = _datagrams(PEERS, port)
         loop.add_reader(datagrams, peers.answer_datagrams, datagrams, answer)
+    asked, *others = (
+        _datagrams(*at) for at in ((PEERS, peers.ELSEWHERE), (WWW, peers.ELSEWHERE), (PEERS, 0))
+    )
+    loop.add_reader(asked, peers.answer_from_elsewhere, asked, others)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.buffer.read)
+
+
+def _datagrams(address: str, port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.setblocking(False)
+    made.bind((address, port))
+    return made
 
 
 if __name__ == "__main__":

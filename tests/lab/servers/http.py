@@ -1,7 +1,8 @@
-"""A small HTTP/1.1 server: generated downloads, hashed uploads.
+"""A small HTTP/1.1 server: generated downloads, hashed uploads. Every request is noted under "web", with the address that it came to.
 
 GET  /bytes/N     the first N bytes of the pattern
 GET  /seen/NAME   what the other servers noted under that name since it was last asked for, JSON
+GET  /to/NAME     a redirect to the front page of that host
 PUT  /upload      any body with a Content-Length; answers its SHA-256 in hex
 GET  /            a line of text
 """
@@ -13,13 +14,14 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from tests.lab.servers.notes import take
+from tests.lab.servers.notes import note, take
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK = 1 << 18
 MAX_HEAD = 1 << 16
+FRONT_PAGE = "the pretend internet\n"
 
 
 class WebServer:
@@ -44,6 +46,9 @@ class WebServer:
         fields = {
             name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
         }
+        address, port = writer.get_extra_info("sockname")
+        if not path.startswith("/seen/"):
+            note("web", to=address, port=port, host=fields.get("host", ""), path=path)
         if method in ("PUT", "POST"):
             if fields.get("expect") == "100-continue":
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -52,8 +57,10 @@ class WebServer:
             await self._send_pattern(writer, int(path.removeprefix("/bytes/")))
         elif path.startswith("/seen/"):
             await _answer(writer, json.dumps(take(path.removeprefix("/seen/"))))
+        elif path.startswith("/to/"):
+            await _answer(writer, "", f"302 Found\r\nLocation: http://{path.removeprefix('/to/')}/")
         else:
-            await _answer(writer, "the pretend internet\n")
+            await _answer(writer, FRONT_PAGE)
         return fields.get("connection", "").lower() != "close"
 
     async def _send_pattern(self, writer: asyncio.StreamWriter, length: int) -> None:
@@ -75,11 +82,11 @@ async def _hash(reader: asyncio.StreamReader, length: int) -> str:
     return made.hexdigest()
 
 
-async def _answer(writer: asyncio.StreamWriter, text: str) -> None:
+async def _answer(writer: asyncio.StreamWriter, text: str, status: str = "200 OK") -> None:
     body = text.encode()
-    writer.write(_head(len(body)) + body)
+    writer.write(_head(len(body), status) + body)
     await writer.drain()
 
 
-def _head(length: int) -> bytes:
-    return f"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n".encode()
+def _head(length: int, status: str = "200 OK") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n".encode()

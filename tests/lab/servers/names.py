@@ -1,13 +1,11 @@
-"""A name server for the zone lab.test, with the tempers that real ones have.
+"""A name server for the names of `zone.py`, with the tempers that real ones have, by the first label of what is asked for.
 
-    www       A 203.0.113.80              alias     CNAME www
-    many      60 addresses, about 1,000 bytes: more than 512
-    huge      200 addresses, about 3,200 bytes: more than 1,232
-    text      TXT of three strings        slow      answers after four seconds
-    never     no answer at all            garbage   bytes that are no message
+    slow      answers after four seconds
+    never     no answer at all
+    garbage   bytes that are no message
 
-Anything else does not exist. Over UDP an answer larger than the question allows (512 bytes, or what EDNS says) is cut to its
-header with TC set; over TCP all fits.
+Over UDP an answer larger than the question allows (512 bytes, or what EDNS says) is cut to its header with TC set; over TCP all
+fits. Every question is noted under "dns".
 """
 
 from __future__ import annotations
@@ -25,26 +23,14 @@ import dns.rdatatype
 import dns.rrset
 
 from tests.lab.servers.notes import note
+from tests.lab.servers.zone import RECORDS, STUFFING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ZONE = dns.name.from_text("lab.test.")
 SLOW_SECONDS = 4.0
 GARBAGE = b"\xff\xc0\x0c" * 9
-WWW = "203.0.113.80"
 TTL = 60
-
-RECORDS: dict[str, tuple[str, list[str]]] = {
-    "www": ("A", [WWW]),
-    "alias": ("CNAME", ["www.lab.test."]),
-    "many": ("A", [f"203.0.113.{host}" for host in range(100, 160)]),
-    "huge": ("A", [f"198.51.100.{host}" for host in range(1, 201)]),
-    "text": ("TXT", ['"one" "two words" "three"']),
-    "slow": ("A", [WWW]),
-    "never": ("A", [WWW]),
-    "garbage": ("A", [WWW]),
-}
 
 
 def answer(query: dns.message.Message) -> dns.message.Message:
@@ -54,17 +40,19 @@ def answer(query: dns.message.Message) -> dns.message.Message:
         reply.use_edns(0, payload=1232)
     question = query.question[0]
     name = question.name
-    while True:
-        label = name.relativize(ZONE).to_text().lower()
-        if not name.is_subdomain(ZONE) or label not in RECORDS:
-            reply.set_rcode(dns.rcode.NXDOMAIN)
-            return reply
-        kind, values = RECORDS[label]
+    while (found := RECORDS.get(_key(name))) is not None:
+        kind, values = found
         if kind in ("CNAME", dns.rdatatype.to_text(question.rdtype)):
             reply.answer.append(dns.rrset.from_text_list(name, TTL, "IN", kind, values))
         if kind != "CNAME":
-            return reply
+            break
         name = dns.name.from_text(values[0])
+    else:
+        reply.set_rcode(dns.rcode.NXDOMAIN)
+    if (stuffing := STUFFING.get(_key(question.name))) is not None:
+        for section in (reply.answer, reply.additional):
+            section.append(dns.rrset.from_text(stuffing[0], TTL, "IN", "A", stuffing[1]))
+    return reply
 
 
 def udp_wire(query: dns.message.Message) -> bytes:
@@ -90,7 +78,7 @@ class UdpNames(asyncio.DatagramProtocol):
             query = dns.message.from_wire(data)
         except dns.exception.DNSException:
             return
-        note("dns", question=str(query.question[0].name), transport="udp", port=addr[1], id=query.id)
+        _note(query, transport="udp", port=addr[1])
         _by_temper(query, udp_wire(query), lambda wire: self._transport.sendto(wire, addr))
 
 
@@ -100,12 +88,22 @@ async def tcp_names(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         while True:
             length = int.from_bytes(await reader.readexactly(2), "big")
             query = dns.message.from_wire(await reader.readexactly(length))
-            note("dns", question=str(query.question[0].name), transport="tcp", id=query.id)
+            _note(query, transport="tcp")
             wire = answer(query).to_wire(max_size=65535)
             _by_temper(query, wire, lambda wire: writer.write(len(wire).to_bytes(2, "big") + wire))
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError, dns.exception.DNSException):
         writer.close()
+
+
+def _note(query: dns.message.Message, **facts: object) -> None:
+    question = query.question[0]
+    kind = dns.rdatatype.to_text(question.rdtype)
+    note("dns", question=str(question.name), type=kind, id=query.id, **facts)
+
+
+def _key(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower()
 
 
 def _by_temper(query: dns.message.Message, wire: bytes, send: Callable[[bytes], object]) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ECHO = 7  # TCP and UDP: what comes goes back
 NEVER_READS = 9  # accepts, then reads nothing for ever
+ELSEWHERE = (
+    18  # a datagram draws one from another address, and then one from another port of the same address
+)
 UDP_SOURCE = 19  # a decimal number N in a datagram draws N bytes of the pattern from the same port
 RESETS_AT_ONCE = 1001  # accepts, then RST
 RESETS_AFTER_DATA = 1002  # 1,000 bytes, then RST once a byte has come
@@ -120,6 +123,13 @@ def answer_datagrams(server: socket.socket, answer: Callable[[bytes], bytes]) ->
         while True:
             data, source = server.recvfrom(65535)
             server.sendto(answer(data), source)
+
+
+def answer_from_elsewhere(server: socket.socket, others: list[socket.socket]) -> None:
+    """Have each of the others answer in its own name, in this order."""
+    _, source = server.recvfrom(65535)
+    for other in others:
+        other.sendto("{}:{}".format(*other.getsockname()).encode(), source)
 
 
 STREAMS = {
