@@ -4,7 +4,7 @@
 # make fuzz    the long campaigns
 # make mutation    changes the TCP code in thousands of ways, to see the tests notice; hours. MUTANTS=NAME... tries these again
 # make conformance  the RFCs' requirements, cited and tested; docs/conformance.md
-# make bench   speed beside other gateways, as ratios
+# make bench   speed beside other gateways, as ratios; docs/benchmarks.md. ROWS=NAME... measures some
 # make pictures  docs/demo.svg, from a run of the demo
 # make plots   the figures of docs/simulator.md, from runs of the simulator (tests/sim)
 # make goodput the tables of docs/simulator.md, some three minutes
@@ -65,9 +65,9 @@ mutation: $(STAMPS)/installed-mutation
 conformance: $(STAMPS)/installed-dev
 	@$(BIN)/python -m tests.conformance
 
-bench: $(STAMPS)/installed-dev
+bench: $(STAMPS)/installed-dev $(STAMPS)/installed-plots
 	@tests/lab/install.sh bench/packages.txt
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(ROWS)
 
 pictures: $(STAMPS)/installed
 	$(BIN)/python docs/picture.py

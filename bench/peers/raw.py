@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bench.peers.peer import Peer
+from bench.peers.peer import Peer, PlaceSeat
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.lab.netns import Place
 
 
 class Raw(Peer):
     name = "raw loopback"
     server = "127.0.0.1"
+    resolver = "127.0.0.1"
 
-    def guest(self, host: Place, mtu: int) -> AbstractContextManager[Place]:  # noqa: ARG002  # loopback has its own
-        return nullcontext(host)
+    @contextmanager
+    def guest(self, host: Place, mtu: int, *, flows: int = 0) -> Iterator[PlaceSeat]:  # noqa: ARG002  # loopback has its own
+        yield PlaceSeat(self.name, self.server, self.resolver, (), host)

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bench.peers.peer import Peer
-from tests.lab.guest import GATEWAY, namespace_guest
+from bench.host import DNS_PORT
+from bench.meter import children
+from bench.peers.peer import SILENT, NamespacePeer, PlaceSeat, timed
+from bench.results import OURS
+from tests.lab.guest import GATEWAY, RESOLVER, USERNAT, namespace_guest
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from tests.lab.netns import Place
 
+OPTIONS = ("--host-loopback", "--dns", f"127.0.0.1:{DNS_PORT}")
+ROOMY = (sys.executable, "-m", "bench.roomy", "run")
 
-class UserNatPeer(Peer):
-    name = "usernat"
+
+class UserNatPeer(NamespacePeer):
+    name = OURS
     server = GATEWAY
+    resolver = RESOLVER
 
-    def guest(self, host: Place, mtu: int) -> AbstractContextManager[Place]:
-        return namespace_guest(host, "--host-loopback", "--mtu", str(mtu))
+    @contextmanager
+    def guest(self, host: Place, mtu: int, *, flows: int = 0) -> Iterator[PlaceSeat]:
+        launcher = ROOMY if flows else (*USERNAT, "run")
+        with namespace_guest(host, *OPTIONS, "--mtu", str(mtu), launcher=launcher) as guest:
+            gateway = guest.gateway.pid
+            (keeper,) = children(gateway)
+            (init,) = children(keeper)
+            yield PlaceSeat(self.name, self.server, self.resolver, (gateway, keeper, init), guest)
+
+    def first_reply(self, host: Place) -> float:
+        return timed(lambda: host.start(*USERNAT, "run", *OPTIONS, "--", *self.until_reply(), **SILENT))
