@@ -137,7 +137,7 @@ class Admission:
                 port,
                 guest_port,
                 names=self._names(packet.src, address, now),
-                host=not to_gateway and self._is_own(address),
+                host=not to_gateway and self.policy.heeds_host and self._is_own(address),
                 opened=to_gateway and self._config.host_loopback,
             )
         )

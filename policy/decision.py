@@ -91,3 +91,8 @@ class Policy(ABC):
     def reads_names(self) -> bool:
         """Whether any answer depends on a name: then nothing that leads around names may pass. False only where a policy knows better."""
         return True
+
+    @property
+    def heeds_host(self) -> bool:
+        """Whether any answer depends on `FlowRequest.host`, which costs system calls to find out. False only where a policy knows better."""
+        return True

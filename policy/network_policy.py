@@ -242,6 +242,11 @@ class NetworkPolicy(Policy):
         """Whether a rule is about a name."""
         return self._book.has_domains
 
+    @property
+    def heeds_host(self) -> bool:
+        """Whether a rule is about a name, or about what the host has."""
+        return self._book.heeds_host
+
     @cached_property
     def _book(self) -> Book:
         return Book.of(self.rules, self.default, self._groups, silent=self.on_deny == "drop")

@@ -180,6 +180,16 @@ def test_what_has_to_be_read_first() -> None:
     assert asked.judge(decision, "a.test").outcome == ADMITTED
 
 
+def test_the_host_is_probed_only_where_it_matters() -> None:
+    probed: list[int] = []
+    for policy in (NetworkPolicy.allow_all(), NetworkPolicy.preset("internet")):
+        asked = Admission(
+            GatewayConfig(), policy, Audit(), lambda *_: (), lambda address: probed.append(address) is not None
+        )
+        asked.ask(packet(SERVER), 80, 1, 0)
+    assert probed == [SERVER]
+
+
 def test_a_new_policy_decides_what_is_new() -> None:
     asked = admission(NetworkPolicy.deny_all())
     assert outcome(asked, SERVER) == DENIED

@@ -173,6 +173,13 @@ def test_whether_names_matter_to_it() -> None:
         assert policy.reads_names
 
 
+def test_whether_the_hosts_own_addresses_matter_to_it() -> None:
+    assert not CLOSED.allow_https().allow_group("private").allow_ip("8.8.8.8").heeds_host
+    for policy in (CLOSED.allow_group("host"), CLOSED.allow_group("public"), CLOSED.allow_domain("a.test")):
+        assert policy.heeds_host
+    assert NetworkPolicy.preset("internet").heeds_host
+
+
 # ---- presets
 
 

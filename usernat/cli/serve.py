@@ -12,6 +12,7 @@ import click
 import usernat
 from usernat.cli.accounts import Accounts
 from usernat.cli.descriptors import raise_descriptor_limit
+from usernat.cli.memory import keep_freed_memory
 from usernat.cli.hangup import reload_on_hangup
 from usernat.cli.options import gateway_options, make_config
 from usernat.cli.own_door import with_own_door_closed
@@ -72,6 +73,7 @@ def serve(
     config = replace(make_config(**options), boot_file=boot_file, static=static)
     source = PolicySource(policy)
     raise_descriptor_limit()
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as stack:
