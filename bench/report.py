@@ -32,7 +32,7 @@ the time, memory or CPU.
 * **Turns**: all guests of a row stand ready; every peer has a run, then every peer again. Each figure is {figure} of {seconds:g} s (some
   rows take a part of that; the row of idle connections is measured once).
 * **CPU seconds per GB**: of the gateway's processes, and of the whole machine, kernel and both ends included. Counted in ticks of 10 ms.
-* **Memory** is what the kernel says is resident: of a Python program this includes the interpreter, and of usernat its keeper process too.
+* **Memory** is what the kernel says is resident: of a Python program this includes the interpreter, and of usernat its keeper and init processes too.
 * **UDP without loss** is a closed loop. The sender never has more than 128 small or 64 large datagrams on their way, and for each quarter of that
   a receipt comes back. So nothing overflows, and the rate is that of the slowest part. A run that loses a datagram is void, and repeated with half of that number.
 * **Connections a second**: each request has a connection of its own, which the server closes. usernat admits 2,000 new flows a second for each

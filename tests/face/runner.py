@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import usernat
+from tests.processes import outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,8 +135,8 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def guest_of(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Its command's process id, which it printed first, and its network."""
-    pid = int(said(process))
+    """Its command's process id, as we have it, and its network. The command printed first what it takes for its id."""
+    pid = outside(process.pid, int(said(process)))
     namespace = network_of(pid)
     assert namespace != network_of(os.getpid())
     return pid, namespace

@@ -18,9 +18,10 @@ from tests.face.runner import (
     run,
     started,
 )
+from tests.processes import descendants
 from usernat.config import Config
 from usernat.namespace import guest as namespace_guest
-from usernat.namespace import keeper
+from usernat.namespace.leavings import children
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or namespace_guest.usable() is not None,
@@ -32,7 +33,7 @@ def test_what_the_command_leaves_running_ends_with_it() -> None:
     script = "(setsid sleep 1000 >/dev/null 2>&1 &); sleep 1000 >/dev/null 2>&1 & echo $$; read line; exit 3"
     with started("--", "sh", "-c", script) as process:
         _, namespace = guest_of(process)
-        assert eventually(lambda: len(members(namespace)) == 4)  # keeper, sh, and both
+        assert eventually(lambda: len(members(namespace)) == 5)  # keeper, init, sh, and both
         process.communicate("\n", timeout=10)
         assert process.wait(10) == 3
         assert members(namespace) == []
@@ -60,9 +61,9 @@ def test_nothing_stays_after_kill_9_of_the_command() -> None:
 def test_nothing_stays_after_kill_9_of_the_keeper() -> None:
     with started("--", "sh", "-c", "(setsid sleep 1000 >/dev/null 2>&1 &); " + STAY) as process:
         pid, namespace = guest_of(process)
-        (keeper_pid,) = keeper.children(process.pid)
-        assert keeper_pid != pid
-        os.kill(keeper_pid, signal.SIGKILL)
+        (keeper,) = children(process.pid)
+        assert keeper != pid
+        os.kill(keeper, signal.SIGKILL)
         assert process.wait(10) == 137
         assert eventually(lambda: members(namespace) == [])
         assert not alive(pid)
@@ -75,8 +76,8 @@ def names(place: str) -> list[str]:
 def test_nothing_stays_after_kill_9_of_the_keeper_of_an_embedded_guest() -> None:
     with namespace_guest.NamespaceGuest(["sleep", "1000"], Config()) as guest:
         guest.start()
-        assert eventually(lambda: len(keeper.children(guest.process.pid)) == 1)
-        (pid,) = keeper.children(guest.process.pid)
+        assert eventually(lambda: len(descendants(guest.process.pid)) == 2)
+        _, pid = descendants(guest.process.pid)  # init, sleep
         guest.process.kill()
         assert guest.wait(10) == 137
         assert eventually(lambda: not alive(pid))

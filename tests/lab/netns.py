@@ -41,6 +41,7 @@ class Place:
         if not _same_namespace("user", self.pid):
             enter += ["--user", "--preserve-credentials"]
         if not _same_namespace("pid", self.pid):
+            # nsenter then stays as the parent: what kills it kills argv too, by PR_SET_PDEATHSIG.
             enter.append("--pid")
         return [*enter, "setpriv", "--pdeathsig", "KILL", "env", "-C", str(REPOSITORY), *argv]
 

@@ -19,6 +19,7 @@ import usernat
 from usernat.cli.accounts import Accounts
 from usernat.cli.descriptors import raise_descriptor_limit
 from usernat.cli.hangup import sent_by_a_process
+from usernat.cli.memory import keep_freed_memory
 from usernat.cli.options import gateway_options, make_config
 from usernat.cli.policy_source import PolicySource
 from usernat.cli.report import show_counters, show_summary
@@ -47,17 +48,30 @@ class GuestFailure(click.ClickException):
     epilog=EXAMPLES, context_settings={"allow_interspersed_args": False}, options_metavar="[OPTIONS] --"
 )
 @gateway_options
+@click.option(
+    "--real-root",
+    is_flag=True,
+    help="As root: leave CMD root's power over the machine (mounts, devices, modules). It can then leave its network.",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARG]...")
 def run(
-    command: tuple[str, ...], verbose: bool, policy: str | None, audit: str | None, **options: Any
+    command: tuple[str, ...],
+    verbose: bool,
+    policy: str | None,
+    audit: str | None,
+    real_root: bool,
+    **options: Any,
 ) -> int:
     """Run CMD in a network of its own behind the gateway.
 
-    CMD sees one interface, tap0 (10.0.2.15), a route by 10.0.2.2 and the resolver 10.0.2.3. No privileges are needed where
-    the kernel allows user namespaces. What CMD leaves running when it ends is killed. The exit status is CMD's.
+    CMD sees one interface, tap0 (10.0.2.15), a route by 10.0.2.2 and the resolver 10.0.2.3, and no processes but its own. No privileges
+    are needed where the kernel allows user namespaces. What CMD leaves running when it ends is killed. The exit status is CMD's.
+
+    CMD keeps your files, and so the UNIX sockets among them: Docker's or D-Bus's would start a program outside for it. As root it keeps
+    root's files, devices among them, but no power over the rest of the machine. Run untrusted commands as an ordinary user.
 
     With --policy FILE, a SIGHUP that is sent to usernat is not passed on to CMD: the file is read again, for new flows. A mistake in it
-    is told, and the policy stays as it was.
+    is told, and the policy stays as it was. Keep the file where CMD cannot write.
     """
     if sys.platform != "linux":
         raise click.ClickException("run needs Linux: it is made of namespaces and a TAP device")
@@ -67,14 +81,15 @@ def run(
     # These load what exists on Linux only.
     from usernat import linux  # noqa: PLC0415
     from usernat.namespace.guest import NamespaceError, NamespaceGuest  # noqa: PLC0415
-    from usernat.namespace.keeper import sweep  # noqa: PLC0415
+    from usernat.namespace.leavings import sweep  # noqa: PLC0415
 
     linux.become_subreaper()
     watched = {signal.SIGCHLD, *(getattr(signal, name) for name in PASSED_ON)}
     # Blocked until this process ends, in every thread from now on; the command gets back what was blocked before.
     blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
-        with NamespaceGuest(command, config, blocked=blocked_before) as guest:
+        with NamespaceGuest(command, config, blocked=blocked_before, real_root=real_root) as guest:
+            keep_freed_memory()
             raise_descriptor_limit()  # of the gateway alone: the keeper, and so the command, has the old one
             with usernat.UserNat(config, guest.link, policy=source.policy, audit=accounts) as nat:
                 source.serve(nat)

@@ -17,12 +17,13 @@ import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from usernat.links.tap import TapLink
-from usernat.namespace.keeper import MESSAGE_MAX, Order
+from usernat.namespace import MESSAGE_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from usernat.config import Config
+    from usernat.namespace.keeper import Order
 
 # The keeper runs isolated (-I) from the PYTHON… variables meant for the command, so it is told where to import from.
 _BOOT = "import sys; sys.path[:] = {path!r}; from usernat.namespace.keeper import main; main(sys.argv[1:])"
@@ -35,7 +36,8 @@ class NamespaceError(Exception):
 class NamespaceGuest:
     """A command that waits in its own namespaces until `start`. `link` is the TAP, for the gateway.
 
-    blocked: the signals to be blocked in the command; those of this thread where not given. stdin, stdout, stderr: as in `subprocess`.
+    blocked: the signals to be blocked in the command; those of this thread where not given. real_root: as root, make no user namespace, so
+    that the command keeps root's power over the machine, and with it the power to leave its network. stdin, stdout, stderr: as in `subprocess`.
     Raises NamespaceError.
     """
 
@@ -45,6 +47,7 @@ class NamespaceGuest:
         config: Config,
         *,
         blocked: Collection[int] | None = None,
+        real_root: bool = False,
         stdin: Any = None,
         stdout: Any = None,
         stderr: Any = None,
@@ -60,6 +63,7 @@ class NamespaceGuest:
                 "mtu": config.mtu,
             },
             "blocked": [int(number) for number in blocked],
+            "real_root": real_root,
         }
         self.config = config
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

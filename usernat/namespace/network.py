@@ -1,7 +1,6 @@
 """The inside of the guest's namespaces: one TAP device with an address, a route out, and a resolver.
 
-Runs in the keeper, before the command. As root the new namespaces are network and mount; otherwise a user namespace comes with
-them, in which the caller keeps its own user and group id. All its capabilities there are gone once the command is executed.
+Runs in the keeper, in the new namespaces (`spaces.py`), before the command.
 """
 
 from __future__ import annotations
@@ -31,39 +30,6 @@ class NetworkSpec(TypedDict):
     gateway: str
     nameserver: str
     mtu: int
-
-
-def enter_namespaces() -> None:
-    """Put this process into new namespaces. Raises OSError that says what the machine does not allow."""
-    spaces = linux.CLONE_NEWNET | linux.CLONE_NEWNS
-    uid, gid = os.geteuid(), os.getegid()
-    if uid == 0:
-        try:
-            linux.unshare(spaces)
-        except PermissionError:
-            pass  # root without CAP_SYS_ADMIN, as in most containers: the way of everybody else
-        else:
-            _isolate_mounts()
-            return
-    try:
-        linux.unshare(spaces | linux.CLONE_NEWUSER)
-        # Giving up setgroups is the price of writing a gid map without privileges (user_namespaces(7)).
-        for name, value in (
-            ("setgroups", "deny"),
-            ("uid_map", f"{uid} {uid} 1"),
-            ("gid_map", f"{gid} {gid} 1"),
-        ):
-            Path("/proc/self", name).write_text(value, encoding="ascii")
-    except OSError as error:
-        raise OSError(
-            error.errno, f"cannot make user, network and mount namespaces: {error.strerror}"
-        ) from error
-    _isolate_mounts()
-
-
-def _isolate_mounts() -> None:
-    """Our mounts stay ours, while the host's mounts and unmounts still come through."""
-    linux.mount("none", "/", None, linux.MS_REC | linux.MS_SLAVE)
 
 
 def make_network(spec: NetworkSpec) -> int:
