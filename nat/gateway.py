@@ -101,6 +101,7 @@ class Gateway:
             is_own=host.is_own,
             audit=audit.decided,
             ask=self._asker.ask,
+            used_up=lambda: self._quota.exhausted,
         )
         if config.anti_spoof:
             interface.validate_sources(SourceGuard(self.dhcp.leases, config.static, self.names.forget))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from usernat.policy.compact import compact
 from usernat.policy.decision import ALLOW, ASK, DENY
-from usernat.policy.groups import BUILT_IN, HOST, PUBLIC, AddressGroups, within_one
-from usernat.policy.matchers import Address, AllOf, AnyOf, Domain, Group, Matcher, Network, groups_in
+from usernat.policy.groups import BUILT_IN, HOST, AddressGroups, within_one
+from usernat.policy.matchers import Address, AllOf, AnyOf, Domain, Group, Matcher, Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,22 +46,20 @@ class Entry:
 
 
 class Book(NamedTuple):
-    """default: ALLOW or DENY. has_domains: whether a rule speaks of names. heeds_host: whether it matters which addresses the host itself has."""
+    """default: ALLOW or DENY. has_domains: whether a rule speaks of names."""
 
     entries: tuple[Entry, ...]
     default: int
     groups: AddressGroups
     silent: bool
     has_domains: bool
-    heeds_host: bool
 
     @classmethod
     def of(cls, rules: tuple[Rule, ...], default: Default, groups: AddressGroups, *, silent: bool) -> Book:
         """The book of a policy."""
         entries = tuple(Entry(number, rule) for number, rule in enumerate(rules, 1))
         has_domains = any(entry.looks or entry.trusts for entry in entries)
-        heeds_host = has_domains or any({HOST, PUBLIC} & set(groups_in(rule.matcher)) for rule in rules)
-        return cls(entries, CODES[default], groups, silent, has_domains, heeds_host)
+        return cls(entries, CODES[default], groups, silent, has_domains)
 
 
 def leaves(matcher: Matcher) -> Iterator[Matcher]:

@@ -244,8 +244,8 @@ class NetworkPolicy(Policy):
 
     @property
     def heeds_host(self) -> bool:
-        """Whether a rule is about a name, or about what the host has."""
-        return self._book.heeds_host
+        """Always, but where everything is allowed: of answers, all rules and a default that denies may judge the host's addresses by themselves."""
+        return self.default == "deny" or bool(self.rules)
 
     @cached_property
     def _book(self) -> Book:

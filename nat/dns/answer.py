@@ -16,7 +16,7 @@ from usernat.nat.dns.records import name_at, record_at
 
 IN = 1
 ANSWER = 0  # of the three sections with records
-MAX_RECORDS = 512  # of one message; the most that a resolver answers with are some dozens
+MAX_RECORDS = 256  # of one message; the most that a resolver answers with are some dozens
 CEILING = 0x7FFFFFFF  # s: RFC 2181 §8
 MAX_CHAIN = 32  # CNAME records; resolvers give up after 8 to 20
 
@@ -36,13 +36,14 @@ class Answer:
     has_services: whether there are SVCB or HTTPS records.
     """
 
-    __slots__ = ("_aliases", "addresses", "has_services", "records")
+    __slots__ = ("_aliases", "_names", "addresses", "has_services", "records")
 
     def __init__(self) -> None:
         self.addresses: dict[int, None] = {}
         self.records: list[Address] = []
         self.has_services = False
         self._aliases: dict[bytes, tuple[bytes, int]] = {}
+        self._names: dict[int, bytes] = {}  # to which a pointer has led
 
     def chain(self, asked: bytes) -> dict[bytes, int] | None:
         """The names from `asked` on, in order, each with the least TTL (s) on the way there; None where they are too many.
@@ -78,16 +79,29 @@ class Answer:
             address = int.from_bytes(data[record.start : record.end], "big")
             self.addresses[address] = None
             if section == ANSWER:
-                owner = name_at(data, at)
+                owner = self._name(data, at)
                 if owner is None:
                     return None
                 self.records.append(Address(owner[0], address, lifetime(record.ttl)))
         elif kind == CNAME and section == ANSWER:
-            owner, target = name_at(data, at), name_at(data, record.start)
+            owner, target = self._name(data, at), self._name(data, record.start)
             if owner is None or target is None or target[1] != record.end:
                 return None
             self._aliases.setdefault(owner[0], (target[0], lifetime(record.ttl)))
         return record.end
+
+    def _name(self, data: bytes, at: int) -> tuple[bytes, int] | None:
+        """As `name_at`, but where a pointer leads is read once."""
+        if at + 2 > len(data) or data[at] < 192:
+            return name_at(data, at)
+        target = int.from_bytes(data[at : at + 2], "big") & 0x3FFF
+        name = self._names.get(target)
+        if name is None:
+            read = name_at(data, at)
+            if read is None:
+                return None
+            name = self._names[target] = read[0]
+        return name, at + 2
 
 
 def lifetime(ttl: int) -> int:

@@ -7,7 +7,7 @@
 A resolver that is slow is not given up: its socket stays open until the end, and the first valid answer from any of them wins. The end comes
 after `total_us`, whatever happens (RFC 5625 §6.1-b): then nothing is left that a late or forged answer could match.
 Every try has its own socket (or its own id on a shared TCP connection) and its own random id (RFC 5452 §9.2-a to c).
-Clients that ask the very same question, flags and options included, wait for the same exchange (RFC 5452 §5-a).
+Clients that ask the very same question, flags and options included, wait for the same exchange (RFC 5452 §5-a), and are told in turns (`delivery.py`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from usernat.nat.dns.message import SERVFAIL, Query, error_reply, with_id
+from usernat.nat.dns.delivery import Delivery, tell
 
 if TYPE_CHECKING:
     from random import Random
 
     from usernat.nat.dns.config import DnsConfig, DnsCounters, Resolver
+    from usernat.nat.dns.message import Query
     from usernat.nat.dns.resolvers import ResolverList
     from usernat.nat.dns.screen import Screen
+    from usernat.nat.dns.turns import Turns
     from usernat.nat.host import Host
     from usernat.stack.deadlines import Deadlines
 
@@ -82,6 +84,7 @@ class Home(Protocol):
     rng: Random
     screen: Screen
     timers: Deadlines[Timed]
+    turns: Turns
 
     def open_try(self, resolver: Resolver, exchange: Exchange, now: int) -> Try:
         """Sends the question of the exchange. Raises OSError."""
@@ -89,9 +92,15 @@ class Home(Protocol):
     def ended(self, exchange: Exchange) -> None:
         """The exchange is over."""
 
+    def deliver(self, delivery: Delivery, now: int) -> None:
+        """Sees to it that the clients are told, in turns."""
+
+    def delivered(self, delivery: Delivery) -> None:
+        """They have been."""
+
 
 class Exchange:
-    """The state of one question. Times in µs."""
+    """The state of one question, in the form in which it goes upstream. Times in µs."""
 
     __slots__ = (
         "_attempts",
@@ -160,20 +169,13 @@ class Exchange:
     def answered(self, by: Try, data: bytes, now: int) -> None:
         """A valid answer came. That of a zone transfer may go on in further messages."""
         self._home.resolvers.worked(by.resolver)
-        told: dict[int, bytes | None] = {}  # the question is the same, and so is what one guest may be told
-        for client in self._clients:
-            self._home.counters.answers += 1
-            if client.guest not in told:
-                told[client.guest] = self._home.screen.answer(client, data, now)
-            screened = told[client.guest]
-            if screened is not None:
-                client.deliver(with_id(client.query.id, screened), now)
         if self.over_tcp and self.query.is_transfer:
+            tell(self._home, self.query, self._clients, data, now)  # there is one, since nobody can join
             self._transferring = True
             self._deadline = now + self._home.config.total_us
             self._home.timers.set(self, self._deadline)
         else:
-            self._finish(now)
+            self._finish(data, now)
 
     def failed(self, by: Try, now: int, *, again: bool) -> None:
         """A try came to nothing. `again`: the resolver itself may be well (it closed a connection that was idle)."""
@@ -181,7 +183,7 @@ class Exchange:
         self._tries.remove(by)
         by.close()
         if self._transferring:
-            self._finish(now)  # the end of the transfer, or of what we shall see of it
+            self._end_transfer(now)
             return
         if again:
             self._plan.appendleft(by.resolver)  # RFC 7766 §6.2.4-a
@@ -192,7 +194,7 @@ class Exchange:
     def on_time(self, now: int) -> None:
         """The newest try had its time, or the whole exchange."""
         if self._transferring:
-            self._finish(now)
+            self._end_transfer(now)
         elif now >= self._deadline:
             self._give_up(now)
         else:
@@ -204,16 +206,20 @@ class Exchange:
             self.ask(now)
 
     def _give_up(self, now: int) -> None:
-        """RFC 5625 §6.3-b, RFC 1035 §4.1.1-c: SERVFAIL, rather than silence."""
         self._home.counters.no_answer += 1
         for waiting in self._tries:
             waiting.late()
             self._home.resolvers.failed(waiting.resolver, now)
-        for client in self._clients:
-            client.deliver(error_reply(client.query, SERVFAIL), now)
-        self._finish(now)
+        self._finish(None, now)
 
-    def _finish(self, now: int) -> None:
+    def _finish(self, data: bytes | None, now: int) -> None:
+        clients = self._clients
+        self._clients = []
+        self.close()
+        self._home.deliver(Delivery(self._home, self.query, clients, data), now)
+
+    def _end_transfer(self, now: int) -> None:
+        """The end of the transfer, or of what we shall see of it."""
         clients = self._clients
         self._clients = []
         self.close()

@@ -8,7 +8,7 @@
     | question: labels, type, class | records …             |
     +-------------------------------------------------------+
 
-Queries and answers pass on byte for byte except for the id (RFC 5625 §3-a): any flags (§4.1-a), any type and class (§4.3-a, -b),
+Unless a policy reads names (`clean.py`), queries and answers pass on byte for byte except for the id (RFC 5625 §3-a): any flags (§4.1-a), any type and class (§4.3-a, -b),
 EDNS of any version (§4.4.2-a), TSIG (§4.5-a) and TKEY (§4.5-b), names compressed or not (§4.2-a). So here records are only stepped over
 (`records.py`), and a compression pointer never followed: nothing in a message can make the reader loop or look outside it (RFC 1035 §4.1.4-a).
 What the forwarder says itself is written by dnspython.
@@ -28,7 +28,7 @@ import dns.rdatatype
 import dns.rrset
 from construct import Int16ub, Struct
 
-from usernat.nat.dns.records import labels_of, record_at
+from usernat.nat.dns.records import is_signature, labels_of, record_at
 from usernat.stack.wire import Codec
 
 QR = 0x8000
@@ -36,6 +36,7 @@ OPCODE = 0x7800
 TC = 0x0200
 RD = 0x0100
 RA = 0x0080
+AD = 0x0020
 CD = 0x0010
 RCODE = 0x000F
 
@@ -51,6 +52,7 @@ CNAME = 5
 OPT = 41
 SVCB = 64
 HTTPS = 65
+TKEY = 249
 IXFR = 251
 AXFR = 252
 
@@ -83,21 +85,32 @@ HeaderLayout = Struct(
 HEADER = Codec(HeaderLayout, Header)
 
 
+class Edns(NamedTuple):
+    """What an OPT record says, its options apart (RFC 6891 §6.1.3). size: bytes, as sent."""
+
+    size: int
+    version: int
+    flags: int
+
+
 class Query:
     """A query of a guest.
 
-    wire: the message as it came. question: its question section, raw, empty where it is malformed. udp_size: bytes of UDP answer that
-    the client takes by EDNS, None without. rcode: what to answer at once, 0 where the query can be forwarded.
+    wire: the message as it came. question: its question section, raw, empty where it is malformed. edns: of its OPT record. udp_size: bytes of UDP
+    answer that the client takes by it; both None without. is_signed: as a whole. is_clean: written by us. rcode: what to answer at once, 0 where the query can be forwarded.
     """
 
-    __slots__ = ("flags", "id", "question", "rcode", "udp_size", "wire")
+    __slots__ = ("edns", "flags", "id", "is_clean", "is_signed", "question", "rcode", "udp_size", "wire")
 
     def __init__(self, wire: bytes, header: Header) -> None:
         self.wire = wire
         self.id = header.id
         self.flags = header.flags
         self.question = b""
+        self.edns: Edns | None = None
         self.udp_size: int | None = None
+        self.is_signed = False
+        self.is_clean = False
         self.rcode = NOERROR
 
     @property
@@ -130,11 +143,8 @@ def parse_query(data: bytes) -> Query | str:
     end = _question_end(data)
     if header.qdcount == 1 and end is not None:
         query.question = data[HEADER.size : end]
-        udp_size = _edns_size(data, end, header.ancount + header.nscount + header.arcount)
-        if udp_size is None:
+        if not _read_records(query, end, header.ancount + header.nscount + header.arcount):
             query.rcode = FORMERR
-        elif udp_size:
-            query.udp_size = max(udp_size, MIN_UDP)  # RFC 6891 §6.2.3: smaller values mean 512
     else:
         query.rcode = FORMERR
     if header.flags & OPCODE:
@@ -181,6 +191,15 @@ def with_id(id_: int, message: bytes) -> bytes:
     return id_.to_bytes(2, "big") + message[2:]
 
 
+def for_client(query: Query, asked: Query, answer: bytes) -> bytes:
+    """An answer to the question as it was asked, under the id of the client's own query and spelled as there (RFC 1035 §2.3.3)."""
+    answer = with_id(query.id, answer)
+    verbatim = asked.question == query.question and not asked.is_clean
+    if verbatim or answer[4:6] != b"\0\1":
+        return answer
+    return answer[: HEADER.size] + query.question + answer[HEADER.size + len(query.question) :]
+
+
 def _reply(query: Query, flags: int, *options: dns.edns.Option) -> bytes:
     message = dns.message.Message(query.id)
     message.flags = dns.flags.Flag(flags)
@@ -207,13 +226,16 @@ def _question_end(data: bytes) -> int | None:
     return end if name_size <= MAX_NAME and end <= length else None
 
 
-def _edns_size(data: bytes, at: int, records: int) -> int | None:
-    """The UDP size of the OPT record among `records` from offset `at`: 0 without one, None where the records do not fit the message."""
+def _read_records(query: Query, at: int, records: int) -> bool:
+    """Looks for OPT and signatures among the records from offset `at`: False where they do not fit the message."""
+    data = query.wire
     for _ in range(records):
         record = record_at(data, at)
         if record is None:
-            return None
-        if record.type == OPT and not data[at]:  # its owner is the root
-            return record.class_ or MIN_UDP
+            return False
+        if record.type == OPT and not data[at] and query.edns is None:  # its owner is the root
+            query.edns = Edns(record.class_, record.ttl >> 16 & 0xFF, record.ttl & 0xFFFF)
+            query.udp_size = max(record.class_, MIN_UDP)  # RFC 6891 §6.2.3: smaller values mean 512
+        query.is_signed = query.is_signed or is_signature(data, record)
         at = record.end
-    return 0
+    return True

@@ -17,6 +17,8 @@ from usernat.stack.wire import Codec
 
 MAX_LABELS = 254  # bytes of a name without the root (RFC 1035 §2.3.4)
 MAX_STEPS = 255  # labels and pointers of one name
+SIG = 24
+TSIG = 250
 
 
 class Fixed(NamedTuple):
@@ -86,6 +88,11 @@ def name_at(data: bytes, at: int) -> tuple[bytes, int] | None:
         else:
             return None
     return None
+
+
+def is_signature(data: bytes, record: Record) -> bool:
+    """Whether the record signs the message as a whole: TSIG (RFC 8945), or SIG(0), a SIG that covers no type (RFC 2931)."""
+    return record.type == TSIG or (record.type == SIG and data[record.start : record.start + 2] == b"\0\0")
 
 
 def labels_of(name: bytes) -> tuple[bytes, ...]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # What becomes of a query: one of these, or the rcode to answer it with
 FORWARD = -1
 SILENCE = -2  # no answer is due
+FORWARD_CLEAN = -3  # go ahead, with nothing in it but what was judged (`clean.py`)
 
 
 class Screen(Protocol):

@@ -13,7 +13,7 @@ learnt from the question's own chain of CNAME records only (C30), and bound to t
 Only A records matter: the guests' network is IPv4 alone, so no flow could lead to what an AAAA record says, ::ffff:127.0.0.1 or not. Where the
 policy reads names, two kinds of question are not transparent (RFC 5625 §4.3). SVCB and HTTPS records are withheld: with the ECH keys in them (RFC
 9848) a guest would hide from us the name that it asks of the server, and be refused; without them, browsers just say it. Zone transfers are refused,
-for they name much that nobody asked for. Under other policies a transfer passes as it is, and binds nothing: no stub resolver takes addresses from one.
+for they name much that nobody asked for. And what goes upstream is written anew, so that it carries nothing but the name that was judged (`clean.py`). Under other policies a transfer passes as it is, and binds nothing: no stub resolver takes addresses from one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usernat.nat.dns.answer import Answer, read_answer
+from usernat.nat.dns.clean import can_be_clean
 from usernat.nat.dns.message import (
     HTTPS,
     NOERROR,
     NXDOMAIN,
     RCODE,
+    REFUSED,
     SERVFAIL,
     SVCB,
     TC,
@@ -37,7 +39,7 @@ from usernat.nat.dns.message import (
 from usernat.nat.dns.records import labels_of
 from usernat.nat.dns.resolvers import DNS_PORT
 from usernat.nat.dns.rewriting import without
-from usernat.nat.dns.screen import FORWARD, SILENCE
+from usernat.nat.dns.screen import FORWARD, FORWARD_CLEAN, SILENCE
 from usernat.policy.decision import ALLOW, ASK, DENY, DNS, MALFORMED, FlowRequest, Verdict
 from usernat.policy.names import normalise
 from usernat.stack.counters import Counters
@@ -46,10 +48,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usernat.nat.dns.exchange import Client
+    from usernat.nat.dns.message import Query
     from usernat.nat.names import NameTable
     from usernat.policy.decision import Policy
 
+MAX_JUDGED = (
+    256  # addresses times the names that lead to them: some 10 ms, and far more than honest answers have
+)
+SIGNED = "signed queries are refused where rules read names"
 TRANSFERS = "zone transfers are refused where rules read names"
+LIMITED = Verdict(DENY, "a limit refuses it")
 # RFC 1122 §3.2.1.3: never a destination; and to a policy, no destination is what makes a query
 UNSPECIFIED = Verdict(DENY, "0.0.0.0 is nobody's address")
 
@@ -64,12 +72,12 @@ class ScreeningCounters(Counters):
     asked: int = 0  # somebody was asked; counted again once that one has answered
     no_services: int = 0  # SVCB and HTTPS queries answered with nothing
     answers: int = 0
-    unreadable: int = 0
+    unreadable: int = 0  # or too much to be judged
     chain_refused: int = 0  # the CNAME records lead over a name that is denied
     addresses_withheld: int = 0
     services_withheld: int = 0  # answers with SVCB or HTTPS records
     rewritten: int = 0
-    not_rewritten: int = 0  # SERVFAIL: signed as a whole, or dnspython cannot read it
+    not_rewritten: int = 0  # SERVFAIL: signed as a whole, or not what the types of its records say
 
 
 class Screening:
@@ -82,9 +90,11 @@ class Screening:
         is_own: Callable[[int], bool],
         audit: Callable[[FlowRequest, Verdict], None],
         ask: Callable[[FlowRequest, Verdict, Callable[[bool, int], None], int], None],
+        used_up: Callable[[], bool] = lambda: False,
     ) -> None:
         """policy_of: the policy that counts now. is_own: whether the host has an address. audit: told of queries that are decided, and of what
         answers are refused. ask(request, verdict, answered, now): has somebody decide, bounded; answered(allowed, now) comes at once or later.
+        used_up: whether the guest's bytes for good are gone, and with them its queries: a name can carry bytes too.
         """
         self.counters = ScreeningCounters()
         self._policy_of = policy_of
@@ -92,44 +102,47 @@ class Screening:
         self._is_own = is_own
         self._audit = audit
         self._ask = ask
+        self._used_up = used_up
 
     # -- queries ------------------------------------------------------------------------------------------------------
 
     def query(self, client: Client, decided: Callable[[int, int], None], now: int) -> None:
         """See `Screen`."""
         policy = self._policy_of()
-        query = client.query
-        request = _request(client, (spelled(query.labels),))
-        verdict = policy.decide(request)
-        if policy.reads_names and _passes(verdict):
-            if query.is_transfer:
-                verdict = Verdict(DENY, TRANSFERS, logged=verdict.logged)
-            elif query.qtype in (HTTPS, SVCB):
-                self.counters.no_services += 1
-                if verdict.allowed:
-                    self._audit(request, verdict)
-                decided(NOERROR, now)
-                return
-        if verdict.action != ASK:
-            decided(self._settled(request, verdict), now)
+        request = _request(client, (spelled(client.query.labels),))
+        verdict = LIMITED if self._used_up() else _judged(policy, request, client.query)
+        if verdict.action != ASK or _is_empty(policy, client.query):
+            decided(self._settled(policy, client.query, request, verdict), now)
             return
 
         def answered(allowed: bool, now: int) -> None:
-            decided(self._settled(request, verdict._replace(action=ALLOW if allowed else DENY)), now)
+            current = self._policy_of()
+            told = verdict
+            if allowed and current is not policy:
+                # C34: what is new goes by the new rules, and this is not decided yet. Where they ask as well, it has been answered
+                told = _judged(current, request, client.query)
+            if told.action == ASK or not allowed:
+                told = told._replace(action=ALLOW if allowed else DENY)
+            decided(self._settled(current, client.query, request, told), now)
 
         self.counters.asked += 1
         self._ask(request, verdict, answered, now)
 
-    def _settled(self, request: FlowRequest, verdict: Verdict) -> int:
+    def _settled(self, policy: Policy, query: Query, request: FlowRequest, verdict: Verdict) -> int:
+        if _is_empty(policy, query) and _passes(verdict):
+            self.counters.no_services += 1
+            if verdict.allowed:
+                self._audit(request, verdict)
+            return NOERROR
         self._audit(request, verdict)
         if verdict.allowed:
             self.counters.forwarded += 1
-            return FORWARD
+            return FORWARD_CLEAN if policy.reads_names else FORWARD
         if verdict.silent:
             self.counters.refused_silently += 1
             return SILENCE
         self.counters.refused += 1
-        return NXDOMAIN
+        return REFUSED if verdict.reason is SIGNED else NXDOMAIN
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
@@ -142,7 +155,7 @@ class Screening:
         self.counters.answers += 1
         answer = read_answer(data)
         steps = None if answer is None else answer.chain(query.question[:-5].lower())
-        if answer is None or steps is None:
+        if answer is None or steps is None or len(steps) * len(answer.addresses) > MAX_JUDGED:
             self.counters.unreadable += 1
             return _unreadable(client, data)
         request = _request(client, tuple(spelled(labels_of(name)) for name in steps))
@@ -164,7 +177,7 @@ class Screening:
         """The addresses that the guest may be told of. Each is judged under the names asked for, wherever in the message it stands."""
         kept = set()
         for address in answer.addresses:
-            about = request._replace(destination=address, host=self._is_own(address))
+            about = request._replace(destination=address, host=policy.heeds_host and self._is_own(address))
             verdict = policy.decide(about) if address else UNSPECIFIED
             if _passes(verdict):
                 kept.add(address)
@@ -186,6 +199,22 @@ class Screening:
             return error_reply(client.query, SERVFAIL)
         self.counters.rewritten += 1
         return told
+
+
+def _judged(policy: Policy, request: FlowRequest, query: Query) -> Verdict:
+    """What the policy says of a query, and what its reading of names makes of that."""
+    verdict = policy.decide(request)
+    if policy.reads_names and _passes(verdict):
+        if query.is_transfer:
+            return Verdict(DENY, TRANSFERS, logged=verdict.logged)
+        if not can_be_clean(query):
+            return Verdict(DENY, SIGNED, logged=verdict.logged)
+    return verdict
+
+
+def _is_empty(policy: Policy, query: Query) -> bool:
+    """Whether the answer is nothing, so that nobody needs to be asked."""
+    return policy.reads_names and query.qtype in (HTTPS, SVCB)
 
 
 def spelled(labels: tuple[bytes, ...]) -> str:

@@ -1,25 +1,27 @@
 """A guest's TCP connection to the forwarder: queries pipelined in (RFC 7766 §6.2.1.1-b), answers out in the order in which they come (§7-a).
 
-Reading stops while too many of its queries wait, so the guest's own window holds it back. A guest that sends queries and does
+Reading goes in turns, and stops while too many of its queries wait, so the guest's own window holds it back. A guest that sends queries and does
 not read the answers is cut off. It may close its half and still gets every answer (RFC 1035 §4.2.2-c); normally it also closes
 first (§4.2.2-b, RFC 9210 §4.3-a), but not for ever: an idle session is closed (RFC 7766 §6.2.3-a).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from usernat.nat.dns.framing import MessageBuffer, framed
 from usernat.nat.dns.message import Query, parse_query
+from usernat.nat.dns.turns import cost
 
 if TYPE_CHECKING:
     from usernat.nat.dns.config import DnsConfig, DnsCounters
     from usernat.nat.dns.exchange import Client, Timed
+    from usernat.nat.dns.turns import Turns
     from usernat.stack.deadlines import Deadlines
     from usernat.stack.l4.tcp.connection import Connection
 
 READ_SIZE = 16384
+TURN = 16  # queries and reads at a time
 
 
 class Home(Protocol):
@@ -28,6 +30,7 @@ class Home(Protocol):
     config: DnsConfig
     counters: DnsCounters
     timers: Deadlines[Timed]
+    turns: Turns
 
     def submit(self, client: Client, now: int, *, over_tcp: bool) -> None:
         """Answers the client's query, now or later."""
@@ -89,7 +92,7 @@ class Session:
         self._connection = connection
         self.guest = (connection.remote, connection.remote_port)
         self._in = MessageBuffer()
-        self._out: deque[memoryview] = deque()
+        self._out: list[memoryview] = []
         self._out_bytes = 0
         self._waiting = 0  # queries not answered yet
         self._reading = False
@@ -110,24 +113,37 @@ class Session:
             self._end()  # RFC 7766 §6.2.4-b: answers that come later go nowhere
             return
         self._flush()
-        self._read(now)
-        if self._connection.at_eof and self.idle and not self._over:
+        self._home.turns.serve(self, now)
+
+    def turn(self, now: int) -> bool:
+        """Reads on. What is left when the turn is over comes with no event, and so waits for the next turn."""
+        if self._over:
+            return False
+        self._reading = True
+        more = self._read(now)
+        self._reading = False
+        if not more and self._connection.at_eof and self.idle and not self._over:
             self._connection.close()
             self._end()
+        return more and not self._over
 
-    def _read(self, now: int) -> None:
-        self._reading = True
-        while not self._over and self._waiting < self._home.config.session_queries:
+    def _read(self, now: int) -> bool:
+        for _ in range(TURN):
+            if self._over or self._waiting >= self._home.config.session_queries:
+                return False  # `done` goes on
+            if not self._home.turns.may(now):
+                return True
             message = self._in.take()
             if message is not None:
                 self._query(message, now)
             elif data := self._connection.recv(READ_SIZE):
                 self._in.feed(data)
             else:
-                break
-        self._reading = False
+                return False
+        return True
 
     def _query(self, message: bytes, now: int) -> None:
+        self._home.turns.spend(cost(message))
         query = parse_query(message)
         if isinstance(query, str):
             self._home.counters.drop(query)
@@ -163,11 +179,14 @@ class Session:
             if taken < len(piece):
                 self._out[0] = piece[taken:]
                 return
-            self._out.popleft()
+            # The rest as one piece: thousands of small answers may wait for a guest that reads late
+            self._out = [memoryview(b"".join(self._out[1:]))] if len(self._out) > 1 else []
 
     def on_time(self, now: int) -> None:
         """Nothing was asked or answered for a while."""
-        if self._waiting:
+        if self._over:
+            return
+        if self._waiting or self in self._home.turns:
             self._home.timers.set(self, now + self._home.config.session_idle_us)
             return
         self._home.counters.sessions_idle += 1
@@ -185,4 +204,5 @@ class Session:
         self._over = True
         self._out.clear()
         self._home.timers.clear(self)
+        self._home.turns.drop(self)
         self._home.session_ended(self)

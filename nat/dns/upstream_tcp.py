@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from usernat.nat.dns.exchange import Exchange, Home
 
 READ_SIZE = 65536
-READS_AT_ONCE = 4  # per event, so that a fast resolver cannot hold the loop
+TURN = 16  # messages and reads at a time, so that a fast resolver cannot hold the loop
 
 
 class TcpTry:
@@ -55,6 +55,7 @@ class TcpUpstream:
         self._out = bytearray()
         self._in = MessageBuffer()
         self._connected = False
+        self._closed = False
         self._proven = False  # it has answered
         self._socket = home.host.connect_tcp(*resolver, self)
         home.counters.upstream_connections += 1
@@ -67,7 +68,7 @@ class TcpUpstream:
             id_ = self._home.rng.getrandbits(16)
         waiting = self._waiting[id_] = TcpTry(self, id_, exchange)
         self._out += framed(with_id(id_, exchange.query.wire))
-        self._host.watch(self._socket, readable=self._connected, writable=True)
+        self._watch()
         return waiting
 
     def on_host(self, readable: bool, writable: bool, now: int) -> None:
@@ -80,12 +81,13 @@ class TcpUpstream:
         try:
             if writable:
                 self._flush()
-            ended = readable and not self._read(now)
         except OSError:
-            ended = True
-        if ended:
             self._lost(now)
-        elif self.usable:
+            return
+        if readable:
+            self._home.turns.serve(self, now)
+        self._watch()
+        if self.usable:
             self._rest(now)
 
     def _flush(self) -> None:
@@ -95,23 +97,41 @@ class TcpUpstream:
             except BlockingIOError:
                 break
             del self._out[:taken]
-        if self.usable or self._waiting:
-            self._host.watch(self._socket, readable=True, writable=bool(self._out))
 
-    def _read(self, now: int) -> bool:
-        """Hands on the answers that are there. False: the stream has ended."""
-        for _ in range(READS_AT_ONCE):
-            try:
-                data = self._socket.recv(READ_SIZE)
-            except BlockingIOError:
+    def _watch(self) -> None:
+        """Answers are not waited for while some that are there wait for their turn."""
+        if not self._closed:
+            readable = self._connected and self not in self._home.turns
+            self._host.watch(self._socket, readable=readable, writable=not self._connected or bool(self._out))
+
+    def turn(self, now: int) -> bool:
+        """Hands on some of the answers that are there."""
+        for _ in range(TURN):
+            if not self._home.turns.may(now):
                 return True
-            if not data:
-                return False
-            self._in.feed(data)
-            while (message := self._in.take()) is not None:
+            message = self._in.take()
+            if message is not None:
+                self._home.turns.spend(1)
                 self._answered(message, now)
-            if not self.usable and not self._waiting:
-                return True  # retired, and closed with its last answer
+            elif not self._fill(now):
+                self._watch()
+                return False
+            if self._closed:
+                return False  # retired, and closed with its last answer
+        return True
+
+    def _fill(self, now: int) -> bool:
+        """Reads on. False: there is nothing, or no more."""
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._lost(now)
+            return False
+        self._in.feed(data)
         return True
 
     def _answered(self, message: bytes, now: int) -> None:
@@ -152,5 +172,7 @@ class TcpUpstream:
     def close(self) -> None:
         """Lets go of the socket and the timer."""
         self.usable = False
+        self._closed = True
         self._home.timers.clear(self)
+        self._home.turns.drop(self)
         self._host.close(self._socket)

@@ -22,13 +22,14 @@ MAX_MISMATCHES = 32  # chance of a hit among 65,536 ids: 1 in 2,048
 class UdpTry:
     """Sends the question at once. Raises OSError where the host refuses."""
 
-    __slots__ = ("_counters", "_exchange", "_host", "_id", "_mismatches", "_socket", "resolver")
+    __slots__ = ("_counters", "_exchange", "_host", "_id", "_mismatches", "_socket", "_turns", "resolver")
 
     def __init__(self, home: Home, resolver: Resolver, exchange: Exchange) -> None:
         self.resolver = resolver
         self._host = home.host
         self._exchange = exchange
         self._counters = home.counters
+        self._turns = home.turns
         self._mismatches = 0
         self._id = home.rng.getrandbits(16)  # RFC 5452 §9.2-c
         self._socket = home.host.connect_udp(*resolver, self)  # RFC 5452 §9.2-a, §9.2-b
@@ -41,25 +42,34 @@ class UdpTry:
 
     def on_host(self, readable: bool, writable: bool, now: int) -> None:  # noqa: ARG002 -- never writable: not watched for it
         """Something came, or an ICMP error."""
+        if not self._turns.serve(self, now):
+            self._host.watch(self._socket, readable=False, writable=False)  # until its turn
+
+    def turn(self, now: int) -> bool:
+        """Reads what came."""
         while self._mismatches < MAX_MISMATCHES:
             try:
                 data = self._socket.recv(MAX_MESSAGE)
             except BlockingIOError:
-                return
+                self._host.watch(self._socket, readable=True, writable=False)
+                return False
             except OSError:
                 self._exchange.failed(self, now, again=False)
-                return
+                return False
+            self._turns.spend(1)
             if is_answer(data, self._exchange.query, self._id):
                 self._exchange.answered(self, data, now)
-                return
+                return False
             self._counters.mismatch += 1
             self._mismatches += 1
         self._counters.spoofed += 1
         self._exchange.failed(self, now, again=True)
+        return False
 
     def late(self) -> None:
         """The socket stays open for a late answer."""
 
     def close(self) -> None:
         """Closes the socket: what comes later is the kernel's to refuse."""
+        self._turns.drop(self)
         self._host.close(self._socket)

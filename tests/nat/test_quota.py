@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dns.message
+import dns.rcode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.nat.kit import MS, SECOND, SERVER, Lab
+from tests.nat.kit import MS, NAMESERVER, SECOND, SERVER, Lab
 from tests.nat.tcp_kit import connect, fetch, listening, nothing_remains, send_all
 from usernat.fuzz.fakepeers import Echo, Source
 from usernat.nat.quota import LARGEST, NO_END, Quota
@@ -238,3 +240,22 @@ def test_new_limits_count_at_once() -> None:
     began = lab.clock.now
     assert fetch(lab, connection) == data
     assert seconds(lab, began) < 2
+
+
+def test_c35_when_the_bytes_are_used_up_names_carry_none_out_either() -> None:
+    lab = lab_with(total_bytes=128)
+    asked: list[bytes] = []
+    lab.host.udp[SERVER, 53] = lambda data: asked.append(data) or []  # type: ignore[func-returns-value] # notes it, and says nothing
+    sock = lab.guest.udp.bind(None, 5000)
+    query = dns.message.make_query("secret.example", "A").to_wire()
+    sock.send(query, NAMESERVER, 53)
+    lab.run(100 * MS)
+    assert len(asked) == 1
+    sock.send(bytes(100), SERVER, 4000)
+    lab.run(100 * MS)
+    sock.send(query[:1] + b"x" + query[2:], NAMESERVER, 53)
+    lab.run(100 * MS)
+    assert len(asked) == 1
+    reply = sock.recv()
+    assert reply is not None
+    assert dns.message.from_wire(bytes(reply.data)).rcode() == dns.rcode.NXDOMAIN

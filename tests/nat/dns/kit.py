@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections import deque
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dns.message
 import dns.rrset
@@ -13,6 +13,9 @@ import dns.rrset
 from usernat.nat.dns import DnsConfig, DnsForwarder
 from usernat.nat.dns.message import QR, with_id
 from usernat.stack.addr import parse_ip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DNS = parse_ip("10.0.2.3")
 GUEST = parse_ip("10.0.2.15")
@@ -24,7 +27,7 @@ S = 1_000_000
 
 
 def query(name: str = "www.example.", qtype: str = "A", id_: int = 7, **edns: Any) -> bytes:
-    wire: bytes = dns.message.make_query(name, qtype, id=id_, **edns).to_wire()
+    wire: bytes = dns.message.make_query(name, qtype, id=id_, **edns).to_wire(max_size=65535)
     return wire
 
 
@@ -97,8 +100,9 @@ class Upstream:
 
     def gives(self, *items: bytes | OSError) -> None:
         self.inbox.extend(items)
-        if self.readable:
+        if self.readable and self.inbox:
             self.owner.on_host(True, False, self.host.now)
+            self.host.settle()
 
     def answers(self, *records: str) -> None:
         self.gives(answer_to(self.question, *records))
@@ -123,6 +127,7 @@ class FakeHost:
 
     def __init__(self) -> None:
         self.now = 0
+        self.settle: Callable[[], None] = lambda: None
         self.opened: list[Upstream] = []
         self.open_error: OSError | None = None
         self.send_error: OSError | None = None
@@ -268,10 +273,12 @@ class FakeTcp:
 
 
 class World:
-    """Everything together."""
+    """Everything together. settles: whether the loop comes again at once for what a step has left undone."""
 
-    def __init__(self, *, screen: Any = None, seed: int = 1, **changes: Any) -> None:
+    def __init__(self, *, screen: Any = None, seed: int = 1, settles: bool = True, **changes: Any) -> None:
         self.host = FakeHost()
+        if settles:
+            self.host.settle = self.settle
         self.udp = FakeUdp()
         self.tcp = FakeTcp()
         config = DnsConfig(**{"address": DNS, "resolvers": (ONE,), **changes})
@@ -295,11 +302,28 @@ class World:
             assert after is None or after > self.host.now
         self.host.now = when
 
+    def step(self) -> bool:
+        """The loop comes again, at the next moment; whether anything was left to do."""
+        due = self.dns.turns.poll_at()
+        if due is None:
+            return False
+        self.host.now = max(due, self.host.now)
+        self.dns.on_time(self.host.now)
+        for sock in self.host.live:
+            sock.gives()
+        return True
+
+    def settle(self) -> None:
+        """Until nothing is left."""
+        while self.step():
+            pass
+
     def ask(self, wire: bytes, port: int = 4000) -> list[Answer]:
         """The guest sends a datagram; what it gets at once."""
         self.udp.sent.clear()
         self.udp.inbox.append(_Datagram(memoryview(wire), GUEST, port, DNS))
         self.dns.serve(self.now)
+        self.host.settle()
         return self.udp.sent
 
     @property
@@ -320,6 +344,7 @@ class World:
     def writes_raw(self, connection: FakeConnection, data: bytes) -> None:
         connection.inbox += data
         connection.owner.serve(self.now)
+        self.host.settle()
 
 
 def asked(world: World, *names: str) -> tuple[FakeConnection, Upstream]:

@@ -73,16 +73,6 @@ def test_c35_each_decision_is_audited() -> None:
     assert len(world.host.live) == 1
 
 
-def test_mixed_case_is_one_name_and_goes_upstream_as_it_was_sent() -> None:
-    """0x20: the guest checks that the answer has its own spelling."""
-    world = Screened(Listed("pypi.org"))
-    wire = query("pYpI.oRg.")
-    assert texts(only(world.resolves(wire, "pYpI.oRg 60 A 192.0.2.9"))) == ["192.0.2.9"]
-    assert world.host.opened[0].question[2:] == wire[2:]
-    assert world.got[0].data[12:22] == wire[12:22]
-    assert world.found("192.0.2.9") == ("pypi.org",)
-
-
 @pytest.mark.parametrize(
     ("labels", "name"),
     [
