@@ -1,70 +1,18 @@
-"""TCP flows that a policy has to look at: names in the first bytes, questions to somebody, records of all of it."""
+"""TCP flows that a policy has to look at: names in the first bytes, and questions to somebody."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.nat.inspect.oracles import python_hello as client_hello
-from tests.nat.kit import GUEST, LOOPBACK, MS, OTHER, SECOND, SERVER, Lab
-from tests.nat.tcp_kit import connect, drain, icmp_at_guest, listening, nothing_remains, send_all
-from usernat.fuzz.fakepeers import Echo
-from usernat.nat.audit import DECIDED, ENDED, REFUSALS_AT_ONCE, Record
-from usernat.nat.gateway import Hooks
+from tests.nat.kit import GUEST, LOOPBACK, MS, OTHER, SECOND, SERVER
+from tests.nat.policy_kit import ASKING, GIT, GOOD, HTTP, TLS, PolicyLab, http, opened, say
+from tests.nat.tcp_kit import connect, drain, icmp_at_guest, nothing_remains, send_all
+from usernat.nat.audit import ENDED
 from usernat.policy import NetworkPolicy
 from usernat.policy.decision import UNREADABLE
-from usernat.policy.matchers import Any as Anything
 from usernat.policy.matchers import Domain
 from usernat.stack.l4.tcp.state import TcpError
-
-if TYPE_CHECKING:
-    from usernat.nat.asking import Question
-    from usernat.stack.l4.tcp.connection import Connection
-
-TLS, HTTP, GIT = 443, 80, 9418
-GOOD = NetworkPolicy.deny_all().allow_domain("good.test").allow_domain("*.good.test", port=443)
-
-
-class PolicyLab(Lab):
-    """A lab with hooks; `found` says under which names the guest has found the server."""
-
-    def __init__(self, policy: NetworkPolicy = GOOD, *found: str, **options: Any) -> None:
-        self.records: list[Record] = []
-        self.questions: list[Question] = []
-        hooks = Hooks(audit=self.records.append, ask=self.questions.append)
-        super().__init__(policy=policy, hooks=hooks, **options)
-        for name in found:
-            self.gateway.names.bind(GUEST, SERVER, name, 3600, self.clock.now)
-        self.peers = [listening(self, Echo, port=port) for port in (TLS, HTTP, GIT)]
-
-    def decided(self) -> list[tuple[str, str, str]]:
-        return [
-            (record.word, record.name, record.verdict.reason)
-            for record in self.records
-            if record.event == DECIDED
-        ]
-
-
-def http(host: str) -> bytes:
-    return f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-
-
-def say(lab: Lab, connection: Connection, data: bytes) -> bytes:
-    """Sends it, and whatever comes back within a second."""
-    got = bytearray()
-    connection.send(data)
-
-    def step() -> bool:
-        drain(connection, got)
-        return len(got) >= len(data) or connection.closed
-
-    lab.run(SECOND, stop=step)
-    return bytes(got)
-
-
-def opened(lab: Lab) -> int:
-    return len(lab.host.record.connects)
 
 
 @pytest.mark.parametrize(("port", "hello"), [(TLS, client_hello("good.test")), (HTTP, http("good.test"))])
@@ -254,8 +202,6 @@ def test_c28_the_gateways_own_address_is_no_way_to_the_host() -> None:
 
 # -- ask ----------------------------------------------------------------------------------------------------------------------
 
-ASKING = NetworkPolicy.deny_all().rule("ask", Anything())
-
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_somebody_decides_while_the_syn_is_held(allowed: bool) -> None:
@@ -322,69 +268,6 @@ def test_asked_about_a_name_somebody_hears_the_name() -> None:
     got = bytearray()
     lab.run(SECOND, stop=lambda: drain(connection, got) or len(got) == len(hello))  # type: ignore[func-returns-value]
     assert bytes(got) == hello
-
-
-# -- what is recorded -----------------------------------------------------------------------------------------------------
-
-
-def test_each_destination_of_a_mapping_has_an_account_of_its_own() -> None:
-    lab = PolicyLab(NetworkPolicy.allow_all())
-    lab.host.udp[SERVER, 4000] = lambda data: [data * 2]
-    sock = lab.guest.udp.bind(None, 5000)
-    sock.send(b"1", SERVER, 4001)
-    for _ in range(3):
-        sock.send(bytes(1000), SERVER, 4000)
-    lab.run(400 * SECOND)
-    ended = [(record.request.port, record.up, record.down) for record in lab.records if record.event == ENDED]
-    assert sorted(ended) == [(4000, 3000, 6000), (4001, 1, 0)]
-
-
-def test_a_ping_is_accounted_for_by_host() -> None:
-    lab = PolicyLab(NetworkPolicy.allow_all())
-    lab.host.echo_hosts.add(SERVER)
-    pinger = lab.guest.echo.bind(7)
-    for number in range(3):
-        pinger.request(SERVER, number, bytes(56))
-        pinger.request(OTHER, number, bytes(10))
-        lab.run(SECOND)
-    lab.run(100 * SECOND)
-    ended = {
-        record.request.destination: (record.up, record.down)
-        for record in lab.records
-        if record.event == ENDED
-    }
-    assert ended == {SERVER: (168, 168), OTHER: (30, 0)}
-    assert len(lab.records) == 4
-
-
-def test_what_a_limit_refuses_is_recorded() -> None:
-    lab = PolicyLab(NetworkPolicy.allow_all().limit(flows=1))
-    connect(lab, GIT)
-    connect(lab, GIT, wait=10 * MS)
-    assert lab.decided()[:2] == [("allow", "", "default: allow"), ("deny", "", "a limit refuses it")]
-
-
-@pytest.mark.parametrize("end", ["abort", "close"])
-def test_a_flow_that_ends_undecided_is_recorded(end: str) -> None:
-    lab = PolicyLab(GOOD, "good.test")
-    connection = connect(lab, TLS)
-    getattr(connection, end)()
-    lab.run(12 * SECOND)
-    assert [word for word, _, _ in lab.decided()] == ["deny"]
-
-
-def test_refusals_beyond_a_rate_are_counted_and_what_is_allowed_is_always_there() -> None:
-    lab = PolicyLab(NetworkPolicy.deny_all().allow_port(GIT))
-    sock = lab.guest.udp.bind(None, 5000)
-    for port in range(10_000, 13_000):
-        sock.send(b"", SERVER, port)
-        lab.run(MS // 10)
-    assert REFUSALS_AT_ONCE <= len(lab.records) < REFUSALS_AT_ONCE + 100
-    assert connect(lab, GIT).established
-    assert lab.records[-1].word == "allow"
-    left_out = sum(record.unrecorded for record in lab.records)
-    assert left_out == 3_000 - (len(lab.records) - 1) == lab.count("audit.unrecorded")
-    assert lab.records[-1].unrecorded > 0
 
 
 def test_datagrams_that_wait_for_an_answer_are_bounded() -> None:

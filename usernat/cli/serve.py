@@ -12,8 +12,8 @@ import click
 import usernat
 from usernat.cli.accounts import Accounts
 from usernat.cli.descriptors import raise_descriptor_limit
-from usernat.cli.memory import keep_freed_memory
 from usernat.cli.hangup import reload_on_hangup
+from usernat.cli.memory import keep_freed_memory
 from usernat.cli.options import gateway_options, make_config
 from usernat.cli.own_door import with_own_door_closed
 from usernat.cli.policy_source import PolicySource
