@@ -75,7 +75,10 @@ def test_no_arguments_is_wrong_usage_and_shows_the_help(usernat: CommandLine) ->
         (["serve", "--qemu", "unix:/no/such/place"], "cannot listen on unix:/no/such/place: No such file"),
         (["serve", "--qemu", "tcp:127.0.0.1:0", "--mtu", "1"], "mtu must be 68 to 65520 bytes"),
         (["serve", "--qemu", "tcp:127.0.0.1:0", "--boot-file", "\N{SNOWMAN}"], "ASCII characters"),
-        (["serve", "--qemu", "tcp:127.0.0.1:0", "--static", "10.0.2.2"], "not an address of a guest: 10.0.2.2"),
+        (
+            ["serve", "--qemu", "tcp:127.0.0.1:0", "--static", "10.0.2.2"],
+            "not an address of a guest: 10.0.2.2",
+        ),
         (
             ["serve", "--qemu", "tcp:127.0.0.1:0", "--capture", "/no/such/c.pcap"],
             "cannot write the capture file",
