@@ -3,16 +3,16 @@
 Each protocol file declares its header as a `construct` Struct, which is the truth and what a reader reads. construct
 itself takes tens of microseconds a header, and its compiled parsers accept truncated input. So `Codec` walks the
 declaration once, at import, and derives from it one precompiled `struct.Struct` and, written out as Python source
-the way `dataclasses` does it, the functions around it. A bit field is cut out of its word by shift and mask.
+the way `dataclasses` does it, the functions around it. A bit field is cut out of its word by shift and mask; where many
+stand at the front of a word, as the flags of IPv4 do, a table made by the same shifts and masks gives them at once.
 
 What may stand in a declaration: `Int8ub`, `Int16ub`, `Int32ub`, `Int64ub`, `Bytes(n)`, `Padding(n)`, and a `BitStruct`
 of `BitsInteger(n)`, `Flag` and `Padding(n)` that fills 1, 2, 4 or 8 bytes. The fields of a `BitStruct` stand in the
 record beside the others, flat, under their own names. Anything else is a TypeError when the module is imported.
 
-Records are NamedTuples. Measured on CPython 3.11, a header of nine fields: `Struct.unpack_from` alone 105 ns,
-`read_values` 125 ns, `read` 200 ns; with a slots dataclass in its place 210 ns, which reads an attribute in 6 ns where a
-NamedTuple takes 14, but does not unpack into local variables. With four bit fields, `read` takes 1.4 times what a
-function written by hand does.
+Records are NamedTuples. On CPython 3.11, one `Struct.unpack_from` of four to ten items takes 65 to 110 ns; `read_values` takes
+1.3 times that, with bit fields up to 1.9 times; `read` twice, with the six bit fields of IPv4 two and a half times. The record
+itself is 60 to 80 ns of it, because CPython makes one by copying a tuple, and nothing in pure Python spares that copy.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
 WORD_FORMATS = {1: "B", 2: "H", 4: "L", 8: "Q"}  # bytes in a word to its struct format
+TABLE_BITS = 8  # a table of what stands in a word's first bits has 256 entries at most
+TABLE_FIELDS = 3  # one look-up is faster than this many shifts and masks; two fields take the same either way
 
 
 class Reader(Protocol[T_co]):
@@ -61,6 +63,7 @@ class Codec(Generic[T]):
     declaration: the construct Struct, for readers, documentation and tests.
     size: of the header, in bytes.
     read(buffer, offset=0): the record at `offset`, or None where fewer than `size` bytes are there (or offset < 0). Never raises.
+        Its class is a subclass of the record's that differs in how it is made only.
     read_values(buffer, offset=0): the same as a plain tuple: the hottest paths unpack it at once.
     write(record): the bytes. Raises ValueError for a value that its field cannot hold.
     write_into(buffer, offset, record): the same in place. Raises ValueError too where the buffer is too short;
@@ -101,12 +104,12 @@ class _Field(NamedTuple):
 class _Word(NamedTuple):
     """One item of the `struct` format and the fields in it: one, or those of a BitStruct, or none in padding.
 
-    packed: the fields have to be cut out of the word. length: that of a Bytes field.
+    packed: the bits of a word out of which the fields have to be cut, else 0. length: that of a Bytes field.
     """
 
     format: str
     fields: list[_Field]
-    packed: bool = False
+    packed: int = 0
     length: int = 0
 
 
@@ -153,7 +156,7 @@ def _bit_word(name: str | None, subcon: Any) -> _Word:
     if not fields:
         return _Word(f"{total // 8}x", [])
     whole = fields[0].bits == total and not fields[0].flag
-    return _Word(WORD_FORMATS[total // 8], fields, packed=not whole)
+    return _Word(WORD_FORMATS[total // 8], fields, packed=0 if whole else total)
 
 
 def _bit_length(name: str | None, subcon: Any) -> int:
@@ -228,26 +231,20 @@ def write_into(_buffer, _offset, _record, /):
 def _generate(words: list[_Word], layout: struct.Struct, record: type[Any]) -> dict[str, Any]:
     """The four functions of a codec, from source."""
     names = ", ".join(field.name for word in words for field in word.fields)
-    values = "_unpack_from(_buffer, _offset)"
-    unpack = f"return {values}"
-    unpack_record = f"return _new(_Record, {values})"
-    if any(word.packed for word in words):
-        targets = ", ".join(_target(index, word) for index, word in enumerate(words) if word.fields)
-        cut = ", ".join(_cut(index, word, field) for index, word in enumerate(words) for field in word.fields)
-        unpack = f"{targets}, = {values}\n        return ({cut},)"
-        unpack_record = f"{targets}, = {values}\n        return _new(_Record, ({cut},))"
+    tables = {f"_table{index}": _table(word) for index, word in enumerate(words) if _head(word)}
+    before, values = _unpacking(words)
     source = _SOURCE.format(
-        unpack=unpack,
-        unpack_record=unpack_record,
+        unpack=f"{before}return {values}",
+        unpack_record=f"{before}return _Record({values})",
         names=names + "," if names else "()",
         words=", ".join(_joined(word) for word in words if not word.format.endswith("x")),
         check=_check(words),
     )
     scope: dict[str, Any] = {
-        "_Record": record,
+        **tables,
+        "_Record": _made_of_a_tuple(record),
         "_StructError": struct.error,
         "_len": len,
-        "_new": tuple.__new__,
         "_pack": layout.pack,
         "_pack_into": layout.pack_into,
         "_unpack_from": layout.unpack_from,
@@ -257,6 +254,21 @@ def _generate(words: list[_Word], layout: struct.Struct, record: type[Any]) -> d
     return scope
 
 
+def _unpacking(words: list[_Word]) -> tuple[str, str]:
+    """The statements that take a header apart, and the expression of the tuple of its values."""
+    unpacked = "_unpack_from(_buffer, _offset)"
+    if not any(word.packed for word in words):
+        return "", unpacked
+    used = [(index, word) for index, word in enumerate(words) if word.fields]
+    lines = [", ".join(_target(index, word) for index, word in used) + f", = {unpacked}"]
+    for index, word in used:
+        if head := _head(word):
+            names = ", ".join(field.name for field in head)
+            lines.append(f"{names} = _table{index}[_word{index} >> {head[-1].shift}]")
+    cuts = ", ".join(_cut(index, word, field) for index, word in used for field in word.fields)
+    return "".join(f"{line}\n        " for line in lines), f"({cuts},)"
+
+
 def _target(index: int, word: _Word) -> str:
     """The local variable that one item of the `struct` format is read into."""
     return f"_word{index}" if word.packed else word.fields[0].name
@@ -264,12 +276,51 @@ def _target(index: int, word: _Word) -> str:
 
 def _cut(index: int, word: _Word, field: _Field) -> str:
     """The expression of one field's value."""
-    if not word.packed:
+    if not word.packed or field in _head(word):
         return field.name
     if field.flag:
         return f"_word{index} & {1 << field.shift} != 0"
     shifted = f"_word{index} >> {field.shift}" if field.shift else f"_word{index}"
-    return f"{shifted} & {(1 << field.bits) - 1}"
+    first = field.shift + field.bits == word.packed  # nothing is left above it
+    return shifted if first else f"{shifted} & {(1 << field.bits) - 1}"
+
+
+def _head(word: _Word) -> list[_Field]:
+    """The fields in a word's first bits that one look-up gives together, or none where shifts and masks take no longer."""
+    head = [field for field in word.fields if word.packed and field.shift >= word.packed - TABLE_BITS]
+    return head if len(head) >= TABLE_FIELDS else []
+
+
+def _table(word: _Word) -> tuple[tuple[int, ...], ...]:
+    """The values of the fields in the head, by the bits in which they stand."""
+    head = _head(word)
+    last = head[-1].shift
+    return tuple(
+        tuple(_value(bits << last, field) for field in head) for bits in range(1 << (word.packed - last))
+    )
+
+
+def _value(word: int, field: _Field) -> int:
+    value = word >> field.shift & (1 << field.bits) - 1
+    return value != 0 if field.flag else value
+
+
+class _MadeOfATuple(tuple[Any, ...]):
+    """Put before a NamedTuple, whose `__new__` is Python code, this keeps instances being made by that of `tuple`, in C."""
+
+    __slots__ = ()
+    __new__ = tuple.__new__
+
+
+def _made_of_a_tuple(record: type[Any]) -> type[Any]:
+    """A subclass of the record that differs in its constructor only: it takes the tuple of all values."""
+
+    def reduce(made: tuple[Any, ...]) -> tuple[Any, ...]:
+        return record, tuple(made)  # copies and pickles are made as the record itself
+
+    namespace = {"__slots__": (), "__reduce__": reduce}
+    namespace |= {name: getattr(record, name) for name in ("__doc__", "__module__", "__qualname__")}
+    return type(record.__name__, (_MadeOfATuple, record), namespace)
 
 
 def _joined(word: _Word) -> str:

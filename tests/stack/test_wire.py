@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any, NamedTuple
 
 import construct as c
@@ -129,6 +131,61 @@ def test_fields_stand_under_their_names(raw: bytes) -> None:
     assert (record.urgent, record.df, record.offset) == (tree.flags.urgent, tree.flags.df, tree.flags.offset)
     assert (record.tos, record.length, record.buffer) == (tree.tos, tree.length, tree.buffer)
     assert (record.number, record.wide) == (tree.number, tree.wide)
+
+
+class Bits(NamedTuple):
+    reserved: bool
+    df: bool
+    mode: int
+    first: bool
+    offset: int
+    last: bool
+
+
+BITS = c.Struct(
+    "word"
+    / c.BitStruct(
+        "reserved" / c.Flag,
+        "df" / c.Flag,
+        c.Padding(1),
+        "mode" / c.BitsInteger(4),
+        "first" / c.Flag,
+        "offset" / c.BitsInteger(7),
+        "last" / c.Flag,
+    )
+)
+
+
+def test_every_value_of_the_first_bits_of_a_word_is_read_as_construct_reads_it() -> None:
+    """They come out of a table, the others by shift and mask."""
+    codec = Codec(BITS, Bits)
+    for high in range(256):
+        for low in (0x00, 0xFF, high):
+            raw = bytes((high, low))
+            record = codec.read(raw)
+            assert record is not None
+            expected = flat(BITS.parse(raw))
+            assert [(type(value), value) for value in record] == [(type(value), value) for value in expected]
+            assert codec.read_values(raw) == record
+            if not high & 0x20:  # padding is written as zeros
+                assert codec.write(record) == raw
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda record: pickle.loads(pickle.dumps(record))]
+)
+def test_what_is_read_is_a_record_like_any_other(copied: Any) -> None:
+    record = SAMPLE_CODEC.read(SAMPLE_CODEC.write(GOOD))
+    assert isinstance(record, Sample)
+    assert record == GOOD
+    assert repr(record) == repr(GOOD)
+    assert hash(record) == hash(GOOD)
+    assert isinstance(copied(record), Sample)
+    assert copied(record) == GOOD
+    changed = record._replace(tos=9)
+    assert isinstance(changed, Sample)
+    assert changed == GOOD._replace(tos=9)
+    assert not hasattr(record, "__dict__")
 
 
 @given(st.binary(max_size=60), st.integers(-40, 80), st.sampled_from([bytes, bytearray, memoryview]))
