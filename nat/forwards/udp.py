@@ -53,7 +53,18 @@ class UdpForwardCounters(Counters):
 class UdpClient:
     """A client as the guest knows it: a flow, and the owner of a socket of the stack."""
 
-    __slots__ = ("_forward", "_peer", "called", "decision", "down", "guest", "socket", "started", "up")
+    __slots__ = (
+        "_forward",
+        "_peer",
+        "answered",
+        "called",
+        "decision",
+        "down",
+        "guest",
+        "socket",
+        "started",
+        "up",
+    )
 
     protocol = UDP
 
@@ -68,6 +79,7 @@ class UdpClient:
         self.started = now
         self.decision: Decision | None = None
         self.called = 0  # the address of the host that it has sent to, from which it expects its answers; 0 where that is not known
+        self.answered = False  # whether the guest has ever sent to it
         self.up = 0  # bytes of payload
         self.down = 0
 
@@ -124,7 +136,10 @@ class UdpForward:
         self.counters = forwards.udp_counters
         self.closed = False
         self._forwards = forwards
-        self._timeout_us = microseconds(self.context.config.timeouts.udp)
+        timeouts = self.context.config.timeouts
+        self._timeout_us = microseconds(timeouts.udp)
+        # Of clients that the guest has never answered: strangers who send once must not hold all places for minutes.
+        self._unanswered_us = min(self._timeout_us, microseconds(timeouts.udp_dns))
         self._clients: dict[tuple[int, int], UdpClient] = {}
         self._sock = self.context.host.publish_udp(forward.address, forward.port, self)
         self.forward = forward._replace(port=self._sock.port)
@@ -189,13 +204,15 @@ class UdpForward:
 
     def refresh(self, client: UdpClient, now: int) -> None:
         """Somebody has spoken."""
-        self.context.table.deadlines.set(client, now + self._timeout_us)
+        timeout = self._timeout_us if client.answered else self._unanswered_us
+        self.context.table.deadlines.set(client, now + timeout)
 
     # -- what guests send -------------------------------------------------------------------------------------------------
 
     def answer(self, client: UdpClient, peer: tuple[int, int], datagram: Datagram, now: int) -> None:
         """Sends the guest's datagram to the client."""
         counters, quota, size = self.counters, self.context.quota, len(datagram.data)
+        client.answered = True
         self.refresh(client, now)
         if quota.active and not quota.datagram_up(size, now):
             counters.over_quota += 1

@@ -199,6 +199,22 @@ def test_silence_makes_room() -> None:
     assert come(lab, sock)
 
 
+def test_a_client_that_was_never_answered_gives_way_sooner() -> None:
+    lab = Lab(limits=Limits(forwarded_udp=2), timeouts=Timeouts(udp=300, udp_dns=30))
+    publish_udp(lab)
+    sock = lab.guest.udp.bind(GUEST, INSIDE)
+    for client in (1, 2):
+        lab.host.post(LOOPBACK, OUTSIDE, b"one", (ABROAD, client))
+    ports = [port for _, _, port in come(lab, sock)]
+    sock.send(b"answer", sock_source(lab), ports[0])
+    lab.run(31 * SECOND)
+    assert [info.port for info in lab.gateway.flows()] == [1]
+    lab.host.post(LOOPBACK, OUTSIDE, b"one", (ABROAD, 3))
+    assert come(lab, sock)
+    lab.run(260 * SECOND)
+    assert [info.port for info in lab.gateway.flows()] == [1]
+
+
 def sock_source(lab: Lab) -> int:
     return lab.config.gateway
 
