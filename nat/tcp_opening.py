@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from usernat.nat import errors
 from usernat.nat.admission import ADMITTED, ASK, NOBODY, READ, SILENT, Decision
-from usernat.nat.inspect import read_http_name, read_tls_name
+from usernat.nat.inspection import read_http_name, read_tls_name
 from usernat.policy.decision import TLS_PORT, UNREADABLE
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from hypothesis import strategies as st
 
 from usernat.fuzz.strategies.mutate import Field, damaged
-from usernat.nat.inspect.client_hello import (
+from usernat.nat.inspection.client_hello import (
     CLIENT_HELLO,
     EXTENSION_HEADER,
     FRAGMENT_MAX,

@@ -17,7 +17,7 @@ import dns.rrset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.nat.inspect.oracles import python_hello
+from tests.nat.inspection.oracles import python_hello
 from tests.nat.kit import GATEWAY, MS, NAMESERVER, SECOND, SERVER, Lab
 from tests.nat.tcp_kit import listening
 from usernat.fuzz.fakepeers import Echo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.nat.inspect.oracles import python_hello as client_hello
+from tests.nat.inspection.oracles import python_hello as client_hello
 from tests.nat.kit import GUEST, LOOPBACK, MS, OTHER, SECOND, SERVER
 from tests.nat.policy_kit import ASKING, GIT, GOOD, HTTP, TLS, PolicyLab, http, opened, say
 from tests.nat.tcp_kit import connect, drain, icmp_at_guest, nothing_remains, send_all

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from usernat.nat.inspect.client_hello import read_tls_name
-from usernat.nat.inspect.host_name import LIMIT
-from usernat.nat.inspect.http_head import read_http_name
+from usernat.nat.inspection.client_hello import read_tls_name
+from usernat.nat.inspection.host_name import LIMIT
+from usernat.nat.inspection.http_head import read_http_name
 
 __all__ = ["LIMIT", "read_http_name", "read_tls_name"]

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.lab.needs import need_commands
-from tests.nat.inspect.oracles import NOT_READ, OpenSslServer, first_bytes_of, python_hello
+from tests.nat.inspection.oracles import NOT_READ, OpenSslServer, first_bytes_of, python_hello
 from usernat.fuzz.strategies.client_hello import (
     NEEDED,
     cuts,
@@ -22,8 +22,8 @@ from usernat.fuzz.strategies.client_hello import (
     valid_client_hello,
     vector,
 )
-from usernat.nat.inspect import LIMIT, read_tls_name
-from usernat.nat.inspect.client_hello import HIDING, RECORDS_MAX
+from usernat.nat.inspection import LIMIT, read_tls_name
+from usernat.nat.inspection.client_hello import HIDING, RECORDS_MAX
 from usernat.policy.decision import UNREADABLE
 
 NAME = b"pypi.org"

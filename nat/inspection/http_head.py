@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from usernat.nat.inspect.host_name import LIMIT, host_name
+from usernat.nat.inspection.host_name import LIMIT, host_name
 from usernat.policy.decision import HTTP_PORT, UNREADABLE
 
 if TYPE_CHECKING:

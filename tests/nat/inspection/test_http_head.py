@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.lab.needs import need_commands
-from tests.nat.inspect.oracles import Nginx, first_bytes_of, http_server_host
+from tests.nat.inspection.oracles import Nginx, first_bytes_of, http_server_host
 from usernat.fuzz.strategies.http_head import head, hostile_http_head, valid_http_head
-from usernat.nat.inspect import LIMIT, read_http_name
+from usernat.nat.inspection import LIMIT, read_http_name
 from usernat.policy.decision import UNREADABLE
 
 if TYPE_CHECKING:

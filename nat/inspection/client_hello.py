@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from construct import BitsInteger, BitStruct, Bytes, Int8ub, Int16ub, Struct
 
-from usernat.nat.inspect.host_name import LIMIT, host_name
+from usernat.nat.inspection.host_name import LIMIT, host_name
 from usernat.policy.decision import UNREADABLE
 from usernat.stack.wire import Codec
 
