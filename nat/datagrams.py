@@ -273,6 +273,9 @@ class DatagramNat:
                 self.context.icmp.unreachable(packet, code)
             return
         flow = self._flows.get(packet.src << 16 | guest_port)
+        if flow is not None and self.decided(flow, packet.dst, port):
+            flow.forward(packet, port, data, now)  # it waited for the same answer as another before it
+            return
         # To the policy each destination is a flow, so each takes its part of what a guest may open a second.
         context = self.context
         if flow is None:

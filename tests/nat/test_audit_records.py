@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.nat.kit import MS, OTHER, SECOND, SERVER
-from tests.nat.policy_kit import GIT, GOOD, TLS, PolicyLab
+from tests.nat.policy_kit import ASKING, GIT, GOOD, TLS, PolicyLab
 from tests.nat.tcp_kit import connect
-from usernat.nat.audit import ENDED, REFUSALS_AT_ONCE
+from usernat.nat.audit import DECIDED, ENDED, REFUSALS_AT_ONCE
 from usernat.policy import NetworkPolicy
 
 
@@ -21,6 +21,18 @@ def test_each_destination_of_a_mapping_has_an_account_of_its_own() -> None:
     lab.run(400 * SECOND)
     ended = [(record.request.port, record.up, record.down) for record in lab.records if record.event == ENDED]
     assert sorted(ended) == [(4000, 3000, 6000), (4001, 1, 0)]
+
+
+def test_datagrams_that_waited_together_are_one_flow() -> None:
+    lab = PolicyLab(ASKING)
+    sock = lab.guest.udp.bind(None, 5000)
+    for _ in range(3):
+        sock.send(bytes(100), SERVER, 4000)
+    lab.run(SECOND)
+    (question,) = lab.questions
+    question.allow()
+    lab.run(400 * SECOND)
+    assert [(record.event, record.up) for record in lab.records] == [(DECIDED, 0), (ENDED, 300)]
 
 
 def test_a_ping_is_accounted_for_by_host() -> None:
