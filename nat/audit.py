@@ -24,6 +24,7 @@ log = logging.getLogger("usernat.policy")
 
 REFUSALS_A_SECOND = 100
 REFUSALS_AT_ONCE = 1000
+LIMITED = Verdict(DENY, "a limit refuses it")
 DECIDED = "decision"
 ENDED = "end"
 _WORDS = {DENY: "deny", ALLOW: "allow", ASK: "ask", READ: "read"}
@@ -104,7 +105,7 @@ class Audit:
     def limited(self, decision: Decision) -> None:
         """What the policy has allowed, a limit refuses."""
         if decision.request is not None:
-            self.decided(decision.request, Verdict(DENY, "a limit refuses it"))
+            self.decided(decision.request, LIMITED)
 
     def undecided(self, decision: Decision) -> None:
         """The flow was over before it was decided."""

@@ -78,7 +78,6 @@ class Gateway:
         hooks = hooks or Hooks()
         self.started = now
         self._config = config
-        self._now = now  # of the last step
         self._interface = interface
         self._quota = Quota(policy.limits, now)
         self._table = FlowTable(config.limits, self._quota)
@@ -124,11 +123,11 @@ class Gateway:
     def policy(self, policy: Policy) -> None:
         self._admission.policy = policy
         if policy.limits != self._quota.limits:
-            self._quota.set(policy.limits, self._now)
+            self._quota.set(policy.limits, self._audit.now)
 
     def serve(self, now: int) -> None:
         """Lets the owners of all sockets of the stack that have become ready do what there is to do, and flows what was asked for them."""
-        self._now = self._audit.now = now
+        self._audit.now = now
         self._asker.serve(now)
         self._quota.end_if_exhausted(self.end_flows)
         for socket in self._interface.ready():
@@ -170,7 +169,7 @@ class Gateway:
         return self._forwards.publish(forward)
 
     def _published_guest(self) -> int:
-        """Where forwards lead: to the guest whose lease has run for longest, or to where one without a lease would be."""
+        """Where forwards lead: to the guest that has used its address for longest, or to where one without a lease would be."""
         return self.dhcp.leases.first() or self._config.lease_first
 
     def end_flows(self) -> None:

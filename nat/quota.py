@@ -173,7 +173,7 @@ class Quota:
         """Whether another flow may be opened where there are so many; counts why not."""
         if not self.active:
             return True
-        if not self._total.left():
+        if self.exhausted:
             self.counters.used_up_refused += 1
         elif self.limits.flows is not None and flows >= self.limits.flows:
             self.counters.flows_refused += 1
@@ -190,7 +190,7 @@ class Quota:
 
     def end_if_exhausted(self, end_all: Callable[[], None]) -> None:
         """Ends all flows when nothing more may pass."""
-        if self.active and not self._ended and not self._total.left():
+        if self.active and not self._ended and self.exhausted:
             self._ended = True
             self.counters.used_up += 1
             end_all()

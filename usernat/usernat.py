@@ -137,7 +137,7 @@ class UserNat:
     def publish(self, forward: str | Forward) -> Publication:
         """Have a port of the host lead to the guest: `[ADDR:]HOST:GUEST[/udp]`, on 127.0.0.1 if no ADDR is given, on any free port if HOST is 0.
 
-        It leads to the guest whose lease has run for longest, or to `config.guest` where no lease runs, and whether the policy lets the guest
+        It leads to the guest that has used its address for longest, or to `config.guest` while there is none, and whether the policy lets the guest
         out makes no difference. From any thread. Raises ConfigError where it makes no sense or cannot be had, RuntimeError once the guest is gone.
         """
         parsed = parse_forward(forward)

@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from usernat.nat.audit import LIMITED
 from usernat.nat.dns.answer import Answer, read_answer
 from usernat.nat.dns.clean import can_be_clean
 from usernat.nat.dns.message import (
@@ -57,7 +58,6 @@ MAX_JUDGED = (
 )
 SIGNED = "signed queries are refused where rules read names"
 TRANSFERS = "zone transfers are refused where rules read names"
-LIMITED = Verdict(DENY, "a limit refuses it")
 # RFC 1122 §3.2.1.3: never a destination; and to a policy, no destination is what makes a query
 UNSPECIFIED = Verdict(DENY, "0.0.0.0 is nobody's address")
 
