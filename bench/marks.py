@@ -75,6 +75,7 @@ MARKS: dict[str, tuple[Mark, ...]] = {
     "idle.busy": (Mark(0.95),),
     "growth-up.ratio": (Mark(1.1),),
     "growth-down.ratio": (Mark(1.1),),
+    # What packets take; records (`record-…`) are made beside the hot paths only, and have none
     **{f"read-{header}": (Mark(2, BY_HAND),) for header in ("ethernet", "ipv4", "tcp", "udp")},
 }
 

@@ -45,7 +45,11 @@ PLAN: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "A packet in this process",
         "No guest's kernel: frames are made here, host sockets are real.",
     ),
-    (("read-", "build-"), "A header", "The same declaration, read and built in four ways."),
+    (
+        ("read-", "record-", "build-"),
+        "A header",
+        "The same declaration, read and built in four ways. Packets take the values (read); a record has names, which `struct` by hand has not.",
+    ),
     (
         ("checksum", "policy"),
         "Checksum, policy",

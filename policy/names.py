@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 
-import idna
-
 from usernat.policy.errors import PolicyError
 
 MAX_NAME = 253  # characters of a name without its final dot: 255 octets on the wire (RFC 1035 §2.3.4)
@@ -61,6 +59,8 @@ def _to_ascii(name: str, text: str) -> str:
         return name
     if len(name) > _MAX_TEXT:
         raise PolicyError(f"{text[:MAX_NAME]!r}… is too long for a host name")
+    import idna  # noqa: PLC0415 - with its tables it is large, and few patterns need it
+
     try:
         return idna.encode(name, uts46=True, transitional=False).decode("ascii")
     except UnicodeError as error:

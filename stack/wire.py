@@ -11,7 +11,7 @@ of `BitsInteger(n)`, `Flag` and `Padding(n)` that fills 1, 2, 4 or 8 bytes. The 
 record beside the others, flat, under their own names. Anything else is a TypeError when the module is imported.
 
 Records are NamedTuples. On CPython 3.11, one `Struct.unpack_from` of four to ten items takes 65 to 110 ns; `read_values` takes
-1.3 times that, with bit fields up to 1.9 times; `read` twice, with the six bit fields of IPv4 two and a half times. The record
+1.3 times that, with bit fields up to twice; `read` two and a half times, with the six bit fields of IPv4 nearly three. The record
 itself is 60 to 80 ns of it, because CPython makes one by copying a tuple, and nothing in pure Python spares that copy.
 """
 
@@ -39,8 +39,8 @@ TABLE_FIELDS = 3  # one look-up is faster than this many shifts and masks; two f
 class Reader(Protocol[T_co]):
     """The type of `Codec.read` and `Codec.read_values`."""
 
-    def __call__(self, buffer: Buffer, offset: int = 0, /) -> T_co | None:
-        """Read at `offset`; None where truncated."""
+    def __call__(self, buffer: Buffer, offset: int | None = None, /) -> T_co | None:
+        """Read at `offset`, else at the start; None where truncated."""
 
 
 class Writer(Protocol[T_contra]):
@@ -62,9 +62,9 @@ class Codec(Generic[T]):
 
     declaration: the construct Struct, for readers, documentation and tests.
     size: of the header, in bytes.
-    read(buffer, offset=0): the record at `offset`, or None where fewer than `size` bytes are there (or offset < 0). Never raises.
+    read(buffer, offset=None): the record at `offset`, which is 0 if not given, or None where fewer than `size` bytes are there (or offset < 0). Never raises.
         Its class is a subclass of the record's that differs in how it is made only.
-    read_values(buffer, offset=0): the same as a plain tuple: the hottest paths unpack it at once.
+    read_values(buffer, offset=None): the same as a plain tuple: the hottest paths unpack it at once.
     write(record): the bytes. Raises ValueError for a value that its field cannot hold.
     write_into(buffer, offset, record): the same in place. Raises ValueError too where the buffer is too short;
         what stands at the offset after an error is undefined.
@@ -82,10 +82,9 @@ class Codec(Generic[T]):
     def __init__(self, declaration: construct.Struct, record: type[T]) -> None:
         words = [_word(name, subcon) for name, subcon in _members(declaration)]
         _check_record([field.name for word in words for field in word.fields], record)
-        layout = struct.Struct(">" + "".join(word.format for word in words))
-        functions = _generate(words, layout, record)
+        functions = _generate(words, record)
         self.declaration = declaration
-        self.size: int = layout.size
+        self.size: int = struct.calcsize(">" + "".join(word.format for word in words))
         self.read = functions["read"]
         self.read_values = functions["read_values"]
         self.write = functions["write"]
@@ -194,19 +193,27 @@ def _check_record(names: list[str], record: Any) -> None:
 
 # Every name below but those of fields starts with an underscore, which a field's cannot.
 _SOURCE = """
-def read_values(_buffer, _offset=0, /):
-    if _offset < 0:
-        return None
+def read_values(_buffer, _offset=None, /):
     try:
-        {unpack}
+        if _offset is None:
+            {take_values} _unpack_from(_buffer)
+        elif _offset < 0:
+            return None
+        else:
+            {take_values} _unpack_from(_buffer, _offset)
+        {values}
     except _StructError:
         return None
 
-def read(_buffer, _offset=0, /):
-    if _offset < 0:
-        return None
+def read(_buffer, _offset=None, /):
     try:
-        {unpack_record}
+        if _offset is None:
+            {take} _unpack_from(_buffer)
+        elif _offset < 0:
+            return None
+        else:
+            {take} _unpack_from(_buffer, _offset)
+        {record}
     except _StructError:
         return None
 
@@ -228,60 +235,72 @@ def write_into(_buffer, _offset, _record, /):
 """
 
 
-def _generate(words: list[_Word], layout: struct.Struct, record: type[Any]) -> dict[str, Any]:
+def _generate(words: list[_Word], record: type[Any]) -> dict[str, Any]:
     """The four functions of a codec, from source."""
     names = ", ".join(field.name for word in words for field in word.fields)
-    tables = {f"_table{index}": _table(word) for index, word in enumerate(words) if _head(word)}
-    before, values = _unpacking(words)
+    reading = struct.Struct(">" + "".join("BB" if _is_split(word) else word.format for word in words))
+    writing = struct.Struct(">" + "".join(word.format for word in words))
+    items, look_ups, values = _unpacking(words)
+    plain = items == values  # nothing has to be cut out of what is unpacked
     source = _SOURCE.format(
-        unpack=f"{before}return {values}",
-        unpack_record=f"{before}return _Record({values})",
+        take=f"{items} =",
+        take_values="return" if plain else f"{items} =",
+        values="" if plain else f"{look_ups}return {values}",
+        record=f"{look_ups}return _Record({values})",
         names=names + "," if names else "()",
         words=", ".join(_joined(word) for word in words if not word.format.endswith("x")),
         check=_check(words),
     )
     scope: dict[str, Any] = {
-        **tables,
+        **{f"_table{index}": _table(word) for index, word in enumerate(words) if _head(word)},
         "_Record": _made_of_a_tuple(record),
         "_StructError": struct.error,
         "_len": len,
-        "_pack": layout.pack,
-        "_pack_into": layout.pack_into,
-        "_unpack_from": layout.unpack_from,
+        "_pack": writing.pack,
+        "_pack_into": writing.pack_into,
+        "_unpack_from": reading.unpack_from,
     }
     # The source is made of the declaration's own identifiers and of integers, at import; dataclasses does the same.
     exec(source, scope)  # noqa: S102
     return scope
 
 
-def _unpacking(words: list[_Word]) -> tuple[str, str]:
-    """The statements that take a header apart, and the expression of the tuple of its values."""
-    unpacked = "_unpack_from(_buffer, _offset)"
+def _unpacking(words: list[_Word]) -> tuple[str, str, str]:
+    """What the items of a header are unpacked to, the statements that look fields up in tables, and the expression of the tuple of all values."""
     if not any(word.packed for word in words):
-        return "", unpacked
+        return "_values", "", "_values"
     used = [(index, word) for index, word in enumerate(words) if word.fields]
-    lines = [", ".join(_target(index, word) for index, word in used) + f", = {unpacked}"]
-    for index, word in used:
-        if head := _head(word):
-            names = ", ".join(field.name for field in head)
-            lines.append(f"{names} = _table{index}[_word{index} >> {head[-1].shift}]")
+    items = ", ".join(_target(index, word) for index, word in used) + ","
+    look_ups = "".join(f"{_look_up(index, word)}\n        " for index, word in used if _head(word))
     cuts = ", ".join(_cut(index, word, field) for index, word in used for field in word.fields)
-    return "".join(f"{line}\n        " for line in lines), f"({cuts},)"
+    return items, look_ups, f"({cuts},)"
 
 
 def _target(index: int, word: _Word) -> str:
-    """The local variable that one item of the `struct` format is read into."""
+    """The local variable that one item of the `struct` format is read into; of a split word, two."""
+    if _is_split(word):
+        return f"_word{index}, _rest{index}"
     return f"_word{index}" if word.packed else word.fields[0].name
+
+
+def _look_up(index: int, word: _Word) -> str:
+    names = ", ".join(field.name for field in _tabled(word))
+    place = f"_word{index}" if _is_split(word) else f"_word{index} >> {_head(word)[-1].shift}"
+    return f"{names}, = _table{index}[{place}]"
 
 
 def _cut(index: int, word: _Word, field: _Field) -> str:
     """The expression of one field's value."""
     if not word.packed or field in _head(word):
         return field.name
+    split = _is_split(word)
+    source, bits = (f"_rest{index}", TABLE_BITS) if split else (f"_word{index}", word.packed)
     if field.flag:
-        return f"_word{index} & {1 << field.shift} != 0"
-    shifted = f"_word{index} >> {field.shift}" if field.shift else f"_word{index}"
-    first = field.shift + field.bits == word.packed  # nothing is left above it
+        return f"{source} & {1 << field.shift} != 0"
+    shifted = f"{source} >> {field.shift}" if field.shift else source
+    if split and field in _tabled(word):  # where it begins
+        return f"{field.name} | {shifted}"
+    first = field.shift + field.bits == bits  # nothing is left above it
     return shifted if first else f"{shifted} & {(1 << field.bits) - 1}"
 
 
@@ -291,12 +310,24 @@ def _head(word: _Word) -> list[_Field]:
     return head if len(head) >= TABLE_FIELDS else []
 
 
+def _is_split(word: _Word) -> bool:
+    """Whether it is read as two bytes, of which a table knows the first."""
+    return word.packed == 2 * TABLE_BITS and bool(_head(word))
+
+
+def _tabled(word: _Word) -> list[_Field]:
+    """The fields that the table knows: the head, and of a field that begins in the first of two bytes what is there."""
+    if not _is_split(word):
+        return _head(word)
+    return [field for field in word.fields if field.shift + field.bits > TABLE_BITS]
+
+
 def _table(word: _Word) -> tuple[tuple[int, ...], ...]:
-    """The values of the fields in the head, by the bits in which they stand."""
-    head = _head(word)
-    last = head[-1].shift
+    """The values of those fields, by the bits in which they stand."""
+    last = TABLE_BITS if _is_split(word) else _head(word)[-1].shift
+    fields = _tabled(word)
     return tuple(
-        tuple(_value(bits << last, field) for field in head) for bits in range(1 << (word.packed - last))
+        tuple(_value(bits << last, field) for field in fields) for bits in range(1 << (word.packed - last))
     )
 
 

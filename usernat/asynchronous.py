@@ -28,6 +28,10 @@ class AsyncRunner:
         self._loop.add_reader(self._descriptor, self._step)
         self._step()
 
+    async def gone(self) -> None:
+        """Wait for `finished`. A waiting task that is cancelled does not cancel it."""
+        await asyncio.shield(self.finished)
+
     def detach(self) -> None:
         """Leave the loop."""
         if self._attached:

@@ -9,26 +9,28 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 IFF_UP = 0x1
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 _TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ, _TUNSETVNETLE = 0x400454CA, 0x400454D0, 0x400454D8, 0x400454DC
 _TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO_ECN = 0x01, 0x02, 0x08
+_TUN_F_USO = 0x20 | 0x40  # IPv4 and IPv6: kernels take both or none
 _SIOCADDRT, _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x890B, 0x8913, 0x8914
 _SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFMTU = 0x8916, 0x891C, 0x8922
 _RTF_UP, _RTF_GATEWAY = 0x1, 0x2
 
 VNET_HEADER_SIZE = 10  # struct virtio_net_hdr without the fields of later versions
+_USO_SINCE = (6, 2)  # Linux: TAP devices cut large UDP datagrams
 
 # struct rtentry of linux/route.h, in the machine's own alignment: destination, gateway and mask are sockaddrs.
 _RTENTRY = struct.Struct("@L16s16s16sHhLPhPLLH")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """An IPv4 address with its netmask, in text, as the kernel's ioctls take them."""
 
     address: str
@@ -38,7 +40,7 @@ class Address:
 def open_tap(name: str) -> int:
     """Make a TAP device in this network namespace; its descriptor. The device lives as long as the descriptor.
 
-    Every frame carries a little-endian virtio_net_hdr, and the kernel may leave TCP segmentation and checksums to us.
+    Every frame carries a little-endian virtio_net_hdr, and the kernel may leave segmentation of TCP, cutting of UDP and checksums to us.
     Raises OSError with a message that says what is missing.
     """
     try:
@@ -59,10 +61,20 @@ def open_tap(name: str) -> int:
 
 def _offer_offloads(descriptor: int) -> None:
     """Offer as much as this kernel accepts. With none the guest kernel segments and sums itself, which only is slower."""
-    for offloads in (_TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO_ECN, _TUN_F_CSUM | _TUN_F_TSO4, _TUN_F_CSUM):
+    tcp = _TUN_F_CSUM | _TUN_F_TSO4
+    for offloads in (tcp | _TUN_F_TSO_ECN | _TUN_F_USO, tcp | _TUN_F_TSO_ECN, tcp, _TUN_F_CSUM):
         with contextlib.suppress(OSError):
             fcntl.ioctl(descriptor, _TUNSETOFFLOAD, offloads)
             return
+
+
+def cuts_datagrams() -> bool:
+    """Whether a TAP device of this kernel takes a frame with a run of UDP datagrams and cuts it, as it says for sure only to who makes such a device."""
+    try:
+        major, minor = os.uname().release.split(".")[:2]
+        return (int(major), int(re.sub(r"\D.*", "", minor))) >= _USO_SINCE
+    except (AttributeError, ValueError):  # not Linux, or not as Linux writes it
+        return False
 
 
 def configure(name: str, address: Address, *, gateway: str | None = None, mtu: int | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.micro.growth import Growth
-from bench.micro.headers import CODECS, Header
+from bench.micro.headers import CODECS, DEEDS, Header
 from bench.micro.packets import DOWN, UP, Packets
 from bench.micro.small import Checksum, Decision
 
@@ -23,7 +23,7 @@ def micro_rows() -> list[MicroRow]:
     """In the order of the report."""
     rows: list[MicroRow] = [Packets(way, kind, what) for way in (UP, DOWN) for kind, what in KINDS.items()]
     rows += [Growth(way) for way in (UP, DOWN)]
-    rows += [Header(header, build=build) for build in (False, True) for header in CODECS]
+    rows += [Header(header, deed) for deed in DEEDS for header in CODECS]
     rows += [Checksum(size) for size in (64, 1460, 65535)]
     rows += [Decision(rules) for rules in (100, 10_000)]
     return rows

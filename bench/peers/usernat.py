@@ -11,6 +11,7 @@ from bench.meter import children
 from bench.peers.peer import SILENT, NamespacePeer, PlaceSeat, timed
 from bench.results import OURS
 from tests.lab.guest import GATEWAY, RESOLVER, USERNAT, namespace_guest
+from tests.lab.netns import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from tests.lab.netns import Place
 
 OPTIONS = ("--host-loopback", "--dns", f"127.0.0.1:{DNS_PORT}")
+# An installed program is compiled once. Where Python is told to leave no bytecode behind, it would be compiled anew at each start.
+INSTALLED = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONDONTWRITEBYTECODE"}
 ROOMY = (sys.executable, "-m", "bench.roomy", "run")
 
 
@@ -36,4 +39,5 @@ class UserNatPeer(NamespacePeer):
             yield PlaceSeat(self.name, self.server, self.resolver, (gateway, keeper, init), guest)
 
     def first_reply(self, host: Place) -> float:
-        return timed(lambda: host.start(*USERNAT, "run", *OPTIONS, "--", *self.until_reply(), **SILENT))
+        command = (*USERNAT, "run", *OPTIONS, "--", *self.until_reply())
+        return timed(lambda: host.start(*command, env=INSTALLED, **SILENT))

@@ -63,6 +63,10 @@ class Answer:
                 return None
         return steps
 
+    def knows(self, at: int, name: bytes) -> None:
+        """The name at an offset has been read."""
+        self._names[at] = name
+
     def take(self, data: bytes, at: int, section: int) -> int | None:
         """Reads the record at an offset; the offset behind it, None where it cannot be read."""
         record = record_at(data, at)
@@ -111,19 +115,20 @@ def lifetime(ttl: int) -> int:
 
 def read_answer(data: bytes) -> Answer | None:
     """What the message says of addresses; None where it cannot be read, or has more than MAX_RECORDS. Bytes behind its last record are nobody's."""
-    header = HEADER.read(data)
-    if header is None or header.qdcount > 1:
+    header = HEADER.read_values(data)
+    if header is None:
         return None
-    counts = (header.ancount, header.nscount, header.arcount)
-    if sum(counts) > MAX_RECORDS:
+    _, _, questions, *counts = header
+    if questions > 1 or sum(counts) > MAX_RECORDS:
         return None
     at = HEADER.size
-    if header.qdcount:
+    answer = Answer()
+    if questions:
         question = name_at(data, at)
         if question is None or question[1] + 4 > len(data):
             return None
+        answer.knows(at, question[0])  # to which the owners of most records point
         at = question[1] + 4
-    answer = Answer()
     for section, count in enumerate(counts):
         for _ in range(count):
             end = answer.take(data, at, section)

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usernat.nat.dns.message import AD, CD, HEADER, MIN_UDP, OPT, OWN_UDP, RD, TKEY, Header, Query
-from usernat.nat.dns.records import FIXED, Fixed
+from usernat.nat.dns.message import AD, CD, HEADER, MIN_UDP, OWN_UDP, RD, TKEY, Header, Query, opt_record
 
 if TYPE_CHECKING:
     from usernat.nat.dns.message import Edns
@@ -45,5 +44,4 @@ def cleaned(query: Query) -> Query:
 
 def _opt(edns: Edns) -> bytes:
     size = next((size for size in SIZES if size <= edns.size), MIN_UDP)
-    ttl = min(edns.version, 1) << 16 | edns.flags & DO
-    return b"\0" + FIXED.write(Fixed(OPT, size, ttl, 0))
+    return opt_record(size, min(edns.version, 1) << 16 | edns.flags & DO)

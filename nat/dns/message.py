@@ -11,24 +11,16 @@
 Unless a policy reads names (`clean.py`), queries and answers pass on byte for byte except for the id (RFC 5625 §3-a): any flags (§4.1-a), any type and class (§4.3-a, -b),
 EDNS of any version (§4.4.2-a), TSIG (§4.5-a) and TKEY (§4.5-b), names compressed or not (§4.2-a). So here records are only stepped over
 (`records.py`), and a compression pointer never followed: nothing in a message can make the reader loop or look outside it (RFC 1035 §4.1.4-a).
-What the forwarder says itself is written by dnspython.
+What the forwarder says itself is a header, the question as it was put, and an OPT record where the query had one.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import dns.edns
-import dns.flags
-import dns.message
-import dns.name
-import dns.rcode
-import dns.rdataclass
-import dns.rdatatype
-import dns.rrset
 from construct import Int16ub, Struct
 
-from usernat.nat.dns.records import is_signature, labels_of, record_at
+from usernat.nat.dns.records import FIXED, Fixed, is_signature, record_at
 from usernat.stack.wire import Codec
 
 QR = 0x8000
@@ -59,7 +51,7 @@ AXFR = 252
 MIN_UDP = 512  # bytes: RFC 1035 §2.3.4-a, what every client takes
 OWN_UDP = 1232  # bytes: what our own OPT records offer
 MAX_NAME = 255
-BLOCKED = dns.edns.EDEOption(dns.edns.EDECode.BLOCKED)
+BLOCKED_OPTION = bytes.fromhex("000f 0002 000f")  # RFC 8914 §2, §4.16: option 15, two bytes, code 15
 MAX_MESSAGE = 65535
 
 
@@ -124,9 +116,9 @@ class Query:
         return self.qtype in (AXFR, IXFR)
 
     @property
-    def labels(self) -> tuple[bytes, ...]:
-        """The name asked for, as sent, without the root."""
-        return labels_of(self.question[:-5])
+    def name(self) -> bytes:
+        """The name asked for, in the form of `name_at`."""
+        return self.question[:-5].lower()
 
 
 def parse_query(data: bytes) -> Query | str:
@@ -155,16 +147,19 @@ def parse_query(data: bytes) -> Query | str:
 def is_answer(data: bytes, query: Query, id_: int) -> bool:
     """Whether `data` answers `query` as sent under `id_`; that address and port are right, the connected socket saw to."""
     # RFC 5452 §9.1-a, RFC 1035 §7.1-a
-    header = HEADER.read(data)
-    if header is None or header.id != id_ or not header.flags & QR or header.flags & OPCODE:
+    header = HEADER.read_values(data)
+    if header is None:
         return False
-    if header.qdcount == 0:
+    given_id, flags, questions, *_ = header
+    if given_id != id_ or not flags & QR or flags & OPCODE:
+        return False
+    if questions == 0:
         # A server that could not read the question cannot repeat it
-        return header.flags & RCODE in (FORMERR, NOTIMP)
+        return flags & RCODE in (FORMERR, NOTIMP)
     end = HEADER.size + len(query.question)
     asked, given = query.question, data[HEADER.size : end]
     # RFC 1035 §2.3.3-a. Length bytes are below 64, so lower() leaves them alone
-    return header.qdcount == 1 and given[-4:] == asked[-4:] and given[:-4].lower() == asked[:-4].lower()
+    return questions == 1 and given[-4:] == asked[-4:] and given[:-4].lower() == asked[:-4].lower()
 
 
 def error_reply(query: Query, rcode: int) -> bytes:
@@ -177,7 +172,7 @@ def blocked_reply(query: Query) -> bytes:
 
     Not REFUSED: stub resolvers take that for a broken server, and ask on or wait (musl for 5 s).
     """
-    return _reply(query, QR | RA | (query.flags & (RD | CD)) | NXDOMAIN, BLOCKED)
+    return _reply(query, QR | RA | (query.flags & (RD | CD)) | NXDOMAIN, BLOCKED_OPTION)
 
 
 def truncated_reply(query: Query, answer: bytes) -> bytes:
@@ -200,19 +195,19 @@ def for_client(query: Query, asked: Query, answer: bytes) -> bytes:
     return answer[: HEADER.size] + query.question + answer[HEADER.size + len(query.question) :]
 
 
-def _reply(query: Query, flags: int, *options: dns.edns.Option) -> bytes:
-    message = dns.message.Message(query.id)
-    message.flags = dns.flags.Flag(flags)
-    if query.question:
-        # dnspython keeps the case of names: the question goes back byte for byte (RFC 1035 §2.3.3-a)
-        name, _ = dns.name.from_wire(query.question, 0)
-        qtype = dns.rdatatype.RdataType.make(query.qtype)
-        qclass = dns.rdataclass.RdataClass.make(int.from_bytes(query.question[-2:], "big"))
-        message.question.append(dns.rrset.RRset(name, qclass, qtype))
-    if query.udp_size is not None:
-        message.use_edns(0, payload=OWN_UDP, options=list(options))  # RFC 6891 §6.1.1: an OPT answers an OPT
-    wire: bytes = message.to_wire()
-    return wire
+def opt_record(size: int, ttl: int = 0, options: bytes = b"") -> bytes:
+    """An OPT record (RFC 6891 §6.1.2). ttl: extended rcode, version and flags, which stand in that field."""
+    return b"\0" + FIXED.write(Fixed(OPT, size, ttl, len(options))) + options
+
+
+def _reply(query: Query, flags: int, options: bytes = b"") -> bytes:
+    """The question goes back byte for byte (RFC 1035 §2.3.3-a), and an OPT answers an OPT (RFC 6891 §6.1.1)."""
+    opt = b"" if query.udp_size is None else opt_record(OWN_UDP, options=options)
+    return (
+        HEADER.write(Header(query.id, flags, 1 if query.question else 0, 0, 0, 1 if opt else 0))
+        + query.question
+        + opt
+    )
 
 
 def _question_end(data: bytes) -> int | None:

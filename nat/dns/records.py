@@ -54,12 +54,13 @@ def record_at(data: bytes, at: int) -> Record | None:
     if at >= length or 64 <= data[at] < 192:
         return None
     at += 2 if data[at] else 1
-    fixed = FIXED.read(data, at)
+    fixed = FIXED.read_values(data, at)
     if fixed is None:
         return None
+    kind, class_, ttl, size = fixed
     start = at + FIXED.size
-    end = start + fixed.length
-    return Record(owner, fixed.type, fixed.class_, fixed.ttl, start, end) if end <= length else None
+    end = start + size
+    return Record(owner, kind, class_, ttl, start, end) if end <= length else None
 
 
 def name_at(data: bytes, at: int) -> tuple[bytes, int] | None:

@@ -57,6 +57,8 @@ class ResolverList:
 
     def order(self, now: int) -> list[Resolver]:
         """All of them, those that failed lately at the end."""
+        if not self._dead_until:
+            return list(self._resolvers)
         return sorted(self._resolvers, key=lambda resolver: self._dead_until.get(resolver, 0) > now)
 
     def failed(self, resolver: Resolver, now: int) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usernat.nat.dns.message import AD, BLOCKED, HEADER, HTTPS, MAX_MESSAGE, OPT, SVCB, A, Header
+from usernat.nat.dns.message import AD, BLOCKED_OPTION, HEADER, HTTPS, MAX_MESSAGE, OPT, SVCB, A, Header
 from usernat.nat.dns.records import MAX_LABELS, MAX_STEPS, Record, is_signature, record_at
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 IN = 1
 MAX_TARGET = 0x3FFF  # that a pointer can name
-BLOCKED_OPTION = b"\0\x0f\0\2" + BLOCKED.code.to_bytes(2, "big")  # RFC 8914 §2: option 15, two bytes
 # The types whose rdata may hold compressed names (RFC 3597 §4): bytes before the names, and how many names
 NAMES = {
     **dict.fromkeys((2, 3, 4, 5, 7, 8, 9, 12, 30, 39), (0, 1)),  # NS MD MF CNAME MB MG MR PTR NXT DNAME

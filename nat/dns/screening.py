@@ -19,6 +19,7 @@ for they name much that nobody asked for. And what goes upstream is written anew
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from usernat.nat.audit import LIMITED
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 MAX_JUDGED = (
     256  # addresses times the names that lead to them: some 10 ms, and far more than honest answers have
 )
+KNOWN_NAMES = 1024  # spelled for the query, they are not spelled again for the answer
 SIGNED = "signed queries are refused where rules read names"
 TRANSFERS = "zone transfers are refused where rules read names"
 # RFC 1122 §3.2.1.3: never a destination; and to a policy, no destination is what makes a query
@@ -109,7 +111,7 @@ class Screening:
     def query(self, client: Client, decided: Callable[[int, int], None], now: int) -> None:
         """See `Screen`."""
         policy = self._policy_of()
-        request = _request(client, (spelled(client.query.labels),))
+        request = _request(client, (spelled(client.query.name),))
         verdict = LIMITED if self._used_up() else _judged(policy, request, client.query)
         if verdict.action != ASK or _is_empty(policy, client.query):
             decided(self._settled(policy, client.query, request, verdict), now)
@@ -154,18 +156,18 @@ class Screening:
             return data
         self.counters.answers += 1
         answer = read_answer(data)
-        steps = None if answer is None else answer.chain(query.question[:-5].lower())
+        steps = None if answer is None else answer.chain(query.name)
         if answer is None or steps is None or len(steps) * len(answer.addresses) > MAX_JUDGED:
             self.counters.unreadable += 1
             return _unreadable(client, data)
-        request = _request(client, tuple(spelled(labels_of(name)) for name in steps))
+        request = _request(client, tuple(map(spelled, steps)))
         if len(steps) > 1:
             verdict = policy.decide(request)
             if not _passes(verdict):
                 self._audit(request, verdict)
                 self.counters.chain_refused += 1
                 return None if verdict.silent else blocked_reply(query)
-        kept = self._kept(policy, request, answer)
+        kept = self._kept(policy, client, request.names, answer)
         if _rcode(data) == NOERROR and request.names[0] != MALFORMED:
             for record in answer.records:
                 if record.owner in steps and record.address in kept:
@@ -173,11 +175,12 @@ class Screening:
                     self._names.bind(client.guest, record.address, request.names[0], ttl, now)
         return self._told(client, data, answer, kept, services=not policy.reads_names)
 
-    def _kept(self, policy: Policy, request: FlowRequest, answer: Answer) -> set[int]:
+    def _kept(self, policy: Policy, client: Client, names: tuple[str, ...], answer: Answer) -> set[int]:
         """The addresses that the guest may be told of. Each is judged under the names asked for, wherever in the message it stands."""
         kept = set()
         for address in answer.addresses:
-            about = request._replace(destination=address, host=policy.heeds_host and self._is_own(address))
+            host = policy.heeds_host and self._is_own(address)
+            about = _request(client, names, address, host=host)
             verdict = policy.decide(about) if address else UNSPECIFIED
             if _passes(verdict):
                 kept.add(address)
@@ -217,9 +220,11 @@ def _is_empty(policy: Policy, query: Query) -> bool:
     return policy.reads_names and query.qtype in (HTTPS, SVCB)
 
 
-def spelled(labels: tuple[bytes, ...]) -> str:
-    """The name as policies know it; MALFORMED for what is no host name, so also where a label has a dot inside (C42)."""
-    if any(b"." in label for label in labels):
+@lru_cache(maxsize=KNOWN_NAMES)
+def spelled(name: bytes) -> str:
+    """A name, in the form of `name_at`, as policies know it; MALFORMED for what is no host name, so also where a label has a dot inside (C42)."""
+    labels = labels_of(name)
+    if b"." in name and any(b"." in label for label in labels):  # a length of 46 is a dot as well
         return MALFORMED
     return normalise(b".".join(labels).decode("latin-1")) or MALFORMED
 
@@ -229,8 +234,8 @@ def _passes(verdict: Verdict) -> bool:
     return verdict.action in (ALLOW, ASK)
 
 
-def _request(client: Client, names: tuple[str, ...]) -> FlowRequest:
-    return FlowRequest(client.guest, b"", DNS, 0, DNS_PORT, client.guest_port, names)
+def _request(client: Client, names: tuple[str, ...], address: int = 0, *, host: bool = False) -> FlowRequest:
+    return FlowRequest(client.guest, b"", DNS, address, DNS_PORT, client.guest_port, names, host)
 
 
 def _rcode(data: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from random import Random
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from bench.load import datagrams, names
 from bench.marks import MARKS, verdicts
 from bench.micro import micro_rows
 from bench.micro.growth import Growth
-from bench.micro.headers import BY_HAND, CODECS, COMPILED, INTERPRETED, builder, reader
+from bench.micro.headers import BY_HAND, CODECS, COMPILED, INTERPRETED, SAMPLE, builder, reader
 from bench.micro.packets import UP
 from bench.micro.row import MicroRow
 from bench.results import OURS, Line
@@ -54,13 +55,34 @@ def test_growth_is_measured() -> None:
 
 def test_every_variant_of_a_header_reads_and_builds_the_same() -> None:
     for codec, form in CODECS.values():
-        built = {
-            variant: bytes(builder(variant, codec, form)())
-            for variant in (OURS, INTERPRETED, COMPILED, BY_HAND)
-        }
-        assert set(built.values()) == {built[OURS]}
-        interpreted, compiled = (reader(variant, codec, form)() for variant in (INTERPRETED, COMPILED))
+        built = set()
+        for variant in (OURS, INTERPRETED, COMPILED, BY_HAND):
+            build, record = builder(variant, codec, form)
+            built.add(bytes(build(record)))
+        assert len(built) == 1
+        interpreted, compiled = (
+            reader(variant, codec, form, record=True)(SAMPLE) for variant in (INTERPRETED, COMPILED)
+        )
         assert interpreted == compiled
+
+
+def test_a_header_read_by_hand_is_what_the_codec_cuts_up() -> None:
+    """The mark holds one beside the other, so what is by hand must not do less than read all of it."""
+    for codec, form in CODECS.values():
+        values = reader(OURS, codec, form, record=False)(SAMPLE)
+        assert reader(OURS, codec, form, record=True)(SAMPLE) == values
+        assert struct.calcsize(form) == codec.size
+        by_hand = reader(BY_HAND, codec, form, record=False)(SAMPLE)
+        assert struct.pack(form, *by_hand) == codec.write(codec.read(SAMPLE))
+
+
+@pytest.mark.parametrize("name", ["read-ipv4", "record-tcp", "build-udp", "checksum-64"])
+def test_what_one_call_takes_is_measured(name: str) -> None:
+    row = next(row for row in micro_rows() if row.name == name)
+    run_micro([row], QUICK)
+    (line,) = row.lines.values()
+    assert not line.failures
+    assert all(line.samples[variant][0] > 0 for variant in row.names)
 
 
 def test_a_row_that_fails_keeps_the_others() -> None:

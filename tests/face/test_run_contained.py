@@ -241,9 +241,8 @@ def stopped(pid: int) -> bool:
 
 
 def test_ctrl_z_stops_gateway_and_command_and_fg_continues_them() -> None:
-    guest = " ".join(
-        f"'{word}'" for word in command("--", "sh", "-c", "echo up-$$; sleep 1; sleep 1; exit 7")
-    )
+    # Nothing is started from the moment on that it says so: a shell in the middle of that (vfork) waits for what was stopped in its place.
+    guest = " ".join(f"'{word}'" for word in command("--", "sh", "-c", "sleep 2 & echo up-$$; wait; exit 7"))
     child, terminal = at_a_terminal("bash", "--norc", "-i")
     os.write(terminal, guest.encode() + b"\n")
     read_until(terminal, b"up-2")

@@ -92,6 +92,14 @@ def test_an_embedded_guest_that_is_closed_early_never_runs_its_command(tmp_path:
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_guest_whose_maker_fails_meanwhile_never_runs_its_command(tmp_path: Path) -> None:
+    before = children(os.getpid())
+    with pytest.raises(ZeroDivisionError):
+        namespace_guest.NamespaceGuest(["touch", str(tmp_path / "ran")], Config(), meanwhile=lambda: 1 // 0)
+    assert children(os.getpid()) == before
+    assert not (tmp_path / "ran").exists()
+
+
 def test_no_file_and_no_device_is_left_on_the_host(tmp_path: Path) -> None:
     places = ("/tmp", "/run", "/etc")
     before = (

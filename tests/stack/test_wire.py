@@ -156,15 +156,30 @@ BITS = c.Struct(
 )
 
 
-def test_every_value_of_the_first_bits_of_a_word_is_read_as_construct_reads_it() -> None:
+ACROSS = c.Struct(
+    "word"
+    / c.BitStruct(
+        "reserved" / c.Flag,
+        "df" / c.Flag,
+        c.Padding(1),
+        "mode" / c.BitsInteger(2),
+        "first" / c.Flag,
+        "offset" / c.BitsInteger(9),  # two bits in the first byte, seven in the second
+        "last" / c.BitsInteger(1),
+    )
+)
+
+
+@pytest.mark.parametrize("declaration", [BITS, ACROSS], ids=["bytes apart", "a field across"])
+def test_every_value_of_the_first_bits_of_a_word_is_read_as_construct_reads_it(declaration: Any) -> None:
     """They come out of a table, the others by shift and mask."""
-    codec = Codec(BITS, Bits)
+    codec = Codec(declaration, Bits)
     for high in range(256):
-        for low in (0x00, 0xFF, high):
+        for low in (0x00, 0xFF, 0x81, high):
             raw = bytes((high, low))
             record = codec.read(raw)
             assert record is not None
-            expected = flat(BITS.parse(raw))
+            expected = flat(declaration.parse(raw))
             assert [(type(value), value) for value in record] == [(type(value), value) for value in expected]
             assert codec.read_values(raw) == record
             if not high & 0x20:  # padding is written as zeros

@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from usernat import ConfigError, __version__
-from usernat.cli.demo import demo
-from usernat.cli.policy import policy
-from usernat.cli.run import run
-from usernat.cli.serve import serve
 from usernat.policy.errors import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXIT_INTERRUPTED = 130
-
+SUBCOMMANDS = ("demo", "policy", "run", "serve")
 
 EXAMPLES = """\b
 Examples:
@@ -36,16 +33,34 @@ Examples:
 """
 
 
-@click.group(epilog=EXAMPLES, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+class _Subcommands(click.Group):
+    """Each is loaded when it is asked for: `run` need not wait for what `serve` listens with."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- they are always the same
+        return [*SUBCOMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- as above
+        if cmd_name in SUBCOMMANDS:
+            return _loaded(cmd_name)
+        # There click looks for what was meant
+        self.commands.update({name: _loaded(name) for name in SUBCOMMANDS})
+        return None
+
+
+def _loaded(name: str) -> click.Command:
+    command: click.Command = getattr(import_module(f"usernat.cli.{name}"), name)
+    return command
+
+
+@click.group(
+    cls=_Subcommands,
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="usernat", message="%(prog)s %(version)s")
 def app() -> None:
     """The network for a guest without privileges: a TCP/IP stack and NAT in pure Python."""
-
-
-app.add_command(demo)
-app.add_command(policy)
-app.add_command(run)
-app.add_command(serve)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
 EXAMPLES = """\b
 Examples:
@@ -21,6 +20,9 @@ def demo() -> int:
     Needs no root, no TUN and no internet: the guest is made of usernat's own stack, the servers are on host loopback.
     Where namespaces and /dev/net/tun are usable, a real kernel guest does the same again. Exits 0 only if all of it worked.
     """
-    from usernat.demo.show import show  # noqa: PLC0415 - `run` and `serve` do not pay for loading it
+    # Not before it is called: `usernat --help` shows this command without them.
+    from rich.console import Console  # noqa: PLC0415
+
+    from usernat.demo.show import show  # noqa: PLC0415
 
     return 0 if show(Console(highlight=False)) else 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
@@ -19,10 +20,9 @@ import usernat
 from usernat.cli.accounts import Accounts
 from usernat.cli.descriptors import raise_descriptor_limit
 from usernat.cli.hangup import sent_by_a_process
-from usernat.cli.memory import keep_freed_memory
+from usernat.cli.memory import keep_freed_memory, spare_what_stays
 from usernat.cli.options import gateway_options, make_config
 from usernat.cli.policy_source import PolicySource
-from usernat.cli.report import show_counters, show_summary
 from usernat.namespace import EXIT_OWN_FAILURE
 
 PASSED_ON = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH")
@@ -88,10 +88,13 @@ def run(
     # Blocked until this process ends, in every thread from now on; the command gets back what was blocked before.
     blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
-        with NamespaceGuest(command, config, blocked=blocked_before, real_root=real_root) as guest:
+        with NamespaceGuest(
+            command, config, blocked=blocked_before, real_root=real_root, meanwhile=_load_gateway
+        ) as guest:
             keep_freed_memory()
             raise_descriptor_limit()  # of the gateway alone: the keeper, and so the command, has the old one
             with usernat.UserNat(config, guest.link, policy=source.policy, audit=accounts) as nat:
+                spare_what_stays()
                 source.serve(nat)
                 guest.start()
                 status = _wait(guest, watched, source)
@@ -102,9 +105,16 @@ def run(
         accounts.close()
     sweep()  # only if the keeper was killed is there anything
     if verbose:
+        from usernat.cli.report import show_counters, show_summary  # noqa: PLC0415 - tables take rich, which is large
+
         show_counters(counters, f"usernat: {command[0]} ended with status {status}")
         show_summary(accounts.summary)
     return status
+
+
+def _load_gateway() -> None:
+    """It is as large as all the rest together, and nothing needs it before the guest's network is there."""
+    import_module("usernat.usernat")
 
 
 def _wait(guest: Any, watched: set[signal.Signals], source: PolicySource) -> int:

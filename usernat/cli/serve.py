@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,11 +14,10 @@ import usernat
 from usernat.cli.accounts import Accounts
 from usernat.cli.descriptors import raise_descriptor_limit
 from usernat.cli.hangup import reload_on_hangup
-from usernat.cli.memory import keep_freed_memory
+from usernat.cli.memory import keep_freed_memory, spare_what_stays
 from usernat.cli.options import gateway_options, make_config
 from usernat.cli.own_door import with_own_door_closed
 from usernat.cli.policy_source import PolicySource
-from usernat.cli.report import show_counters, show_summary
 from usernat.links.capture import CaptureLink, PcapFile
 from usernat.links.listener import Endpoint, GuestListener
 from usernat.publish import try_forwards
@@ -88,6 +88,8 @@ def serve(
             if source.is_file:
                 reload_on_hangup(source)
             click.echo(f"usernat: listening on {listener.endpoint}", err=True)
+            import_module("usernat.usernat")
+            spare_what_stays()  # not again for each guest: what the last one's gateway was made of is to be found
             while True:
                 _serve_guest(listener, config, capture, source, accounts)
     except KeyboardInterrupt:
@@ -113,5 +115,7 @@ def _serve_guest(
         nat.stop()
     click.echo(f"usernat: {nat.ended}", err=True)
     if accounts.summary is not None:
+        from usernat.cli.report import show_counters, show_summary  # noqa: PLC0415 - tables take rich, which is large
+
         show_counters(nat.counters(), "usernat: one guest")
         show_summary(accounts.summary)

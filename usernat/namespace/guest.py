@@ -14,18 +14,22 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import usernat
 from usernat.links.tap import TapLink
 from usernat.namespace import MESSAGE_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from usernat.config import Config
     from usernat.namespace.keeper import Order
 
-# The keeper runs isolated (-I) from the PYTHON… variables meant for the command, so it is told where to import from.
+# The keeper runs isolated (-I) from the PYTHON… variables meant for the command, and without what may be installed beside Python (-S), which
+# takes longer to set up than all the keeper does. So it is told where to import from: last, the place where this package really is.
+_PLACE = str(Path(usernat.__file__).parent.parent)
 _BOOT = "import sys; sys.path[:] = {path!r}; from usernat.namespace.keeper import main; main(sys.argv[1:])"
 
 
@@ -37,7 +41,8 @@ class NamespaceGuest:
     """A command that waits in its own namespaces until `start`. `link` is the TAP, for the gateway.
 
     blocked: the signals to be blocked in the command; those of this thread where not given. real_root: as root, make no user namespace, so
-    that the command keeps root's power over the machine, and with it the power to leave its network. stdin, stdout, stderr: as in `subprocess`.
+    that the command keeps root's power over the machine, and with it the power to leave its network. meanwhile: called while the keeper is at
+    work, which takes some hundredths of a second. stdin, stdout, stderr: as in `subprocess`.
     Raises NamespaceError.
     """
 
@@ -48,6 +53,7 @@ class NamespaceGuest:
         *,
         blocked: Collection[int] | None = None,
         real_root: bool = False,
+        meanwhile: Callable[[], object] = lambda: None,
         stdin: Any = None,
         stdout: Any = None,
         stderr: Any = None,
@@ -73,7 +79,7 @@ class NamespaceGuest:
                 arguments = [str(theirs.fileno()), json.dumps(order), *command]
                 # Descriptors that the caller meant to pass on go through to the command: Python's own are never inherited.
                 self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    [sys.executable, "-I", "-c", _BOOT.format(path=sys.path), *arguments],
+                    [sys.executable, "-I", "-S", "-c", _BOOT.format(path=[*sys.path, _PLACE]), *arguments],
                     stdin=stdin,
                     stdout=stdout,
                     stderr=stderr,
@@ -83,6 +89,7 @@ class NamespaceGuest:
             self.close()
             raise NamespaceError(f"cannot start {sys.executable}: {error.strerror}") from error
         try:
+            meanwhile()
             self.link = TapLink(self._receive_tap(), config.mtu)
         except BaseException:
             self.close()

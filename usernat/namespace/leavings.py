@@ -17,14 +17,20 @@ def sweep() -> None:
     As the subreaper it becomes the parent of every orphan among them, so killing children until there are none reaches
     everything, also what has made itself a daemon.
     """
-    while True:
+    while _anything_left():
         for child in children(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
+        os.waitpid(-1, 0)
+
+
+def _anything_left() -> bool:
+    """Whether there is a child, dead or alive: as a rule there is none, and /proc need not be searched."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def children(parent: int) -> list[int]:

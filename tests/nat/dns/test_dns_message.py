@@ -6,6 +6,8 @@ from typing import Any
 import dns.edns
 import dns.flags
 import dns.message
+import dns.name
+import dns.rcode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from usernat.nat.dns.message import (
     FORMERR,
     NOTIMP,
     NXDOMAIN,
+    OWN_UDP,
     SERVFAIL,
     Query,
     blocked_reply,
@@ -156,6 +159,26 @@ def test_opt_answers_opt() -> None:
     assert (with_edns.edns, without.edns) == (0, -1)
 
 
+@given(
+    st.lists(st.binary(min_size=1, max_size=63), max_size=3),
+    st.integers(0, 0xFFFF),
+    st.integers(0, 5),
+    st.booleans(),
+    st.booleans(),
+)
+def test_replies_are_as_another_library_writes_them(
+    labels: list[bytes], id_: int, rcode: int, edns: bool, blocked: bool
+) -> None:
+    name = dns.name.Name([*labels, b""])
+    asked = dns.message.make_query(name, "A", id=id_, use_edns=0 if edns else None)
+    wanted = dns.message.make_response(asked, recursion_available=True, our_payload=OWN_UDP)
+    wanted.set_rcode(dns.rcode.Rcode(NXDOMAIN if blocked else rcode))
+    if blocked and edns:
+        wanted.use_edns(0, payload=OWN_UDP, options=[dns.edns.EDEOption(dns.edns.EDECode.BLOCKED)])
+    query_ = parsed(asked.to_wire())
+    assert (blocked_reply(query_) if blocked else error_reply(query_, rcode)) == wanted.to_wire()
+
+
 @pytest.mark.rfc("5625", "4.4-b")
 @pytest.mark.rfc("1035", "4.1.1-b")
 def test_truncated_reply_is_well_formed() -> None:
@@ -213,10 +236,10 @@ def test_type_bytes_are_not_letters() -> None:
     assert not is_answer(raw(b"\1a\0\x61\x61\0\1", flags=0x8180), asked, 0x1234)
 
 
-def test_labels_as_they_were_sent() -> None:
-    asked = parsed(raw(b"\3wWw\4a\0.b\0\0\x1c\0\1"))
-    assert (asked.labels, asked.qtype) == ((b"wWw", b"a\0.b"), 28)
-    assert parsed(raw(b"\0\0\2\0\1")).labels == ()
+def test_name_asked_for() -> None:
+    asked = parsed(raw(b"\3wWw\4a\0.B\0\0\x1c\0\1"))
+    assert (asked.name, asked.qtype) == (b"\3www\4a\0.b", 28)
+    assert parsed(raw(b"\0\0\2\0\1")).name == b""
 
 
 def test_edns_cut_off_is_malformed() -> None:
