@@ -118,7 +118,9 @@ class FaultyLink(LinkWrapper):
     ) -> None:
         super().__init__(inner)
         if not offload:
-            self.capabilities = replace(inner.capabilities, tx_checksum=False, tx_segmentation=0)
+            self.capabilities = replace(
+                inner.capabilities, tx_checksum=False, tx_segmentation=0, tx_udp_segmentation=False
+            )
         self.inward: Weather[Received] = Weather(replace(faults, lose_at=frozenset()), rng)
         self.outward: Weather[Frame] = Weather(faults, rng)
         self._far = distance is not None

@@ -20,25 +20,23 @@ from typing import TYPE_CHECKING, Any
 
 from usernat.nat import errors
 from usernat.nat.admission import ADMITTED, ASK, CLOSED, DENIED, NOBODY, READ
+from usernat.nat.datagram_flow import DatagramFlow
 from usernat.nat.destinations import Budget, Destinations
-from usernat.nat.flows import FlowInfo
-from usernat.nat.ledger import Ledger
 from usernat.stack.counters import Counters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from usernat.nat.admission import Decision
     from usernat.nat.context import Context
     from usernat.nat.host import DatagramSocket
-    from usernat.nat.host_datagram import ReportedError
     from usernat.stack.device import Buffer
     from usernat.stack.l3.icmp_message import IcmpError
     from usernat.stack.l3.packet import Packet
     from usernat.stack.l4.datagrams import DatagramSocket as GuestSocket
+    from usernat.stack.l4.udp import Datagram
 
-DATAGRAMS_AN_EVENT = 64  # read from one socket before others have their turn
 MOST_HELD = 1 << 20  # bytes of datagrams that wait for somebody's answer
-LARGEST = 65535  # bytes of room without which nothing is read
-QUOTED_PAYLOAD = 8  # RFC 792: at least these bytes of the transport header come back in an error
 _REFUSALS = {
     CLOSED: errors.PORT_UNREACHABLE,
     DENIED: errors.ADMINISTRATIVELY_PROHIBITED,  # RFC 1812 §5.2.7.1-a, RFC 5508 REQ-8
@@ -64,155 +62,6 @@ class DatagramCounters(Counters):
     guest_errors: int = 0  # dropped: errors of guests that are about nothing of another guest
     held_full: int = 0  # dropped: too much waits for somebody's answer
     paused: int = 0  # times that a socket was left unread because the guest's queue was full
-
-
-class DatagramFlow:
-    """One guest endpoint and its host socket. `destinations` keys are address << 16 | port, as the guest sees them."""
-
-    __slots__ = (
-        "_nat",
-        "destinations",
-        "guest",
-        "guest_port",
-        "ledger",
-        "sock",
-        "started",
-        "timeout_us",
-    )
-
-    def __init__(
-        self, nat: DatagramNat, guest: int, guest_port: int, destinations: Destinations, now: int
-    ) -> None:
-        self._nat = nat
-        self.guest = guest
-        self.guest_port = guest_port
-        self.destinations = destinations
-        self.started = now
-        self.timeout_us = 0  # of silence; the longest that any of its destinations has
-        self.ledger = Ledger(nat.context.audit)
-        destinations.forgotten = self._forgot
-        self.sock: DatagramSocket
-
-    @property
-    def protocol(self) -> int:
-        """The IP protocol."""
-        return self._nat.protocol
-
-    def forward(self, packet: Packet, port: int, data: Buffer, now: int) -> None:
-        """Sends the guest's datagram on."""
-        nat = self._nat
-        header_end = len(packet.datagram) - len(packet.payload) + QUOTED_PAYLOAD
-        self.destinations.remember(packet.dst << 16 | port, bytes(packet.datagram[:header_end]))
-        nat.context.table.deadlines.set(self, now + self.timeout_us)  # RFC 4787 REQ-6
-        quota = nat.context.quota
-        if quota.active and not quota.datagram_up(len(data), now):
-            return
-        address = nat.context.admission.host_address(packet.dst)
-        # RFC 1812 §5.3.1-a, -c: less by one, and by no more; the last hop is the host's loopback, which is here
-        ttl = max(packet.ttl - 1, 1)
-        failure, mtu = self._send(data, address, port, ttl, packet.df)
-        if failure == 0:
-            nat.counters.forwarded += 1
-            self.ledger.went_up(nat.account(packet.dst, port), len(data))
-        elif failure in (errno.EAGAIN, errno.ENOBUFS):
-            nat.counters.host_full += 1
-        else:
-            nat.counters.host_failed += 1
-            nat.context.host_failed(packet, failure, mtu)
-
-    def _send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> tuple[int, int]:
-        """0 or an errno, and with EMSGSIZE the path MTU if the host knows it. A socket may first complain of an earlier datagram."""
-        mtu = 0
-        for _ in range(2):
-            try:
-                self.sock.send(data, address, port, ttl, df)
-                return 0, 0
-            except OSError as error:
-                failure = error.errno or errno.EIO
-            if failure == errno.EAGAIN:
-                break
-            reports = self.sock.errors()
-            mtu = self._tell(reports) or mtu
-            if failure == errno.EMSGSIZE:
-                break
-        else:
-            # Errors of other datagrams come faster than they are read: of this one nothing is known.
-            failure = errno.EAGAIN if reports else failure
-        return failure, mtu
-
-    def on_host(self, readable: bool, writable: bool, now: int) -> None:  # noqa: ARG002 - never watched for writing
-        """Datagrams or errors have come."""
-        nat = self._nat
-        for count in range(DATAGRAMS_AN_EVENT):
-            if not nat.room():
-                nat.pause(self)
-                return
-            try:
-                received = self.sock.receive()
-            except OSError:  # an earlier datagram's failure, of which the error queue knows more
-                self._tell(self.sock.errors())
-                return
-            if received is None:
-                if count == 0:
-                    self._tell(self.sock.errors())
-                return
-            self._deliver(*received, now)
-
-    def _deliver(self, data: bytes, address: int, port: int, ttl: int, now: int) -> None:
-        nat = self._nat
-        quota = nat.context.quota
-        source = nat.context.admission.guest_address(address)
-        if source is None or not nat.permits(self, source, port):
-            nat.counters.filtered += 1  # and refreshes nothing: RFC 7857 §7-a
-        elif quota.active and not quota.datagram_down(len(data), now):
-            pass  # counted there
-        elif nat.deliver(
-            self, data, source, port, max(ttl - 1, 1)
-        ):  # a host takes what is for it whatever the TTL, 0 too
-            nat.counters.delivered += 1
-            self.ledger.went_down(nat.account(source, port), len(data))
-            if nat.replies_refresh:
-                nat.context.table.deadlines.set(self, now + self.timeout_us)
-        else:
-            nat.counters.guest_full += 1
-
-    def _tell(self, reports: list[ReportedError]) -> int:
-        """Tells the guest what ICMP has said of earlier datagrams; returns the path MTU if the host refused the latest one for its size."""
-        mtu = 0
-        for report in reports:
-            if report.offender is None and report.mtu:  # by the host itself, which names no port then
-                mtu = report.mtu
-            else:
-                self._pass_on(report)
-        return mtu
-
-    def _pass_on(self, report: ReportedError) -> None:
-        nat = self._nat
-        address = nat.context.admission.guest_address(report.address)
-        header = None if address is None else self.destinations.header(address << 16 | report.port)
-        if header is None or not report.icmp:
-            nat.counters.errors_unmatched += 1  # RFC 5508 REQ-4
-        elif nat.context.translate(report, header):  # RFC 4787 REQ-12b, RFC 5508 REQ-4a
-            nat.counters.errors_translated += 1
-
-    def _forgot(self, key: int) -> None:
-        address, port = key >> 16, key & 0xFFFF
-        if not self._nat.decided(self, address, port):
-            self.ledger.close(self._nat.account(address, port))
-
-    def info(self, expires_us: int | None) -> FlowInfo:
-        """See `flows.Flow`."""
-        return FlowInfo(self.protocol, self.guest, self.guest_port, 0, 0, "open", self.started, expires_us)
-
-    def on_expiry(self, now: int) -> None:  # noqa: ARG002 - the time is up whatever the time is
-        """Silence has lasted long enough."""
-        self.abandon()
-
-    def abandon(self) -> None:
-        """See `flows.Flow`."""
-        self._nat.forget(self)
-        self.destinations.clear()
-        self.ledger.close_all()
 
 
 class DatagramNat:
@@ -243,6 +92,17 @@ class DatagramNat:
             self._ask(decision, packet, guest_port, port, data, now)
         else:
             self._settle(decision, packet, guest_port, port, data, now)
+
+    def handle_all(self, datagrams: Sequence[Datagram], now: int) -> None:
+        """Takes a guest's datagrams that differ in their data alone, as `handle` for each would."""
+        first = datagrams[0]
+        if len(datagrams) > 1:
+            flow = self._flows.get(first.src << 16 | first.src_port)
+            if flow is not None and self.decided(flow, first.dst, first.dst_port):
+                flow.forward_all(datagrams, now)
+                return
+        for each in datagrams:
+            self.handle(each.packet, each.src_port, each.dst_port, each.data, now)
 
     def _ask(
         self, decision: Decision, packet: Packet, guest_port: int, port: int, data: Buffer, now: int
@@ -372,10 +232,12 @@ class DatagramNat:
         """The host socket. Raises HostError; None where the host allows none at all."""
         raise NotImplementedError
 
-    def room(self) -> bool:
-        """Whether the guest's queue takes a datagram of any size."""
+    def room(self) -> int:
+        """Bytes that MOST_AN_EVENT datagrams for the guest may have, 0 where its queue has no room for as many."""
         raise NotImplementedError
 
-    def deliver(self, flow: DatagramFlow, data: bytes, source: int, port: int, ttl: int) -> bool:
-        """Queues a datagram for the guest; False where there is no room."""
+    def deliver(
+        self, flow: DatagramFlow, datagrams: Sequence[Buffer], source: int, port: int, ttl: int
+    ) -> bool:
+        """Queues datagrams for the guest, within the room; False where that cannot be."""
         raise NotImplementedError

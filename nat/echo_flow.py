@@ -13,13 +13,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usernat.nat.context import microseconds
-from usernat.nat.datagrams import LARGEST, DatagramFlow, DatagramNat
+from usernat.nat.datagram_flow import LARGEST, MOST_AN_EVENT, DatagramFlow
+from usernat.nat.datagrams import DatagramNat
 from usernat.policy.decision import ICMP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from usernat.nat.context import Context
     from usernat.nat.destinations import Budget
     from usernat.nat.host import DatagramSocket
+    from usernat.stack.device import Buffer
 
 
 class EchoNat(DatagramNat):
@@ -44,7 +48,7 @@ class EchoNat(DatagramNat):
             else:
                 self.counters.not_a_request += 1  # RFC 5508 REQ-11
         self.take_errors(sock)
-        if self._paused and self.room():
+        if self._paused and self.room() >= LARGEST:
             self.resume()
 
     def close(self) -> None:
@@ -76,10 +80,13 @@ class EchoNat(DatagramNat):
         """See `DatagramNat`."""
         return self.context.host.open_echo(flow)
 
-    def room(self) -> bool:
+    def room(self) -> int:
         """See `DatagramNat`."""
-        return self._socket.send_room >= LARGEST
+        return self._socket.room_for(MOST_AN_EVENT)
 
-    def deliver(self, flow: DatagramFlow, data: bytes, source: int, port: int, ttl: int) -> bool:
+    def deliver(
+        self, flow: DatagramFlow, datagrams: Sequence[Buffer], source: int, port: int, ttl: int
+    ) -> bool:
         """See `DatagramNat`."""
-        return self._socket.reply(source, flow.guest, flow.guest_port, port, data, ttl=ttl)
+        reply = self._socket.reply
+        return all(reply(source, flow.guest, flow.guest_port, port, data, ttl=ttl) for data in datagrams)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from usernat.nat.context import Context
-    from usernat.nat.datagrams import DatagramFlow
+    from usernat.nat.datagram_flow import DatagramFlow
     from usernat.stack.l3.icmp_message import IcmpError
 
 

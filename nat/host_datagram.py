@@ -9,7 +9,8 @@ Port numbers are drawn by the kernel, at random (RFC 6056 §4-a, RFC 7857 §9-a,
 of the datagrams, which are not those of the guests (RFC 6864 §5.3.1-a, RFC 7857 §10-a). It fragments what is sent without DF, and puts
 together what comes in fragments, in any order (RFC 4787 REQ-13a, REQ-14).
 
-TTL and DF belong to the socket, not to the datagram, so they are set when a datagram differs from the one before.
+TTL and DF belong to the socket, not to the datagram, so they are set when a datagram differs from the one before. What is derived from the
+datagram before is kept for the next, which mostly has the same far end. `host_segmentation.py` says how many datagrams go and come at once.
 
 An echo socket is an unprivileged ICMP socket, whose identifier the kernel chooses and whose replies it sorts out, or a raw one that
 is sent an identifier of ours and sees every ICMP message of the host: what is not a reply to that identifier is dropped here.
@@ -23,10 +24,14 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
+from usernat.nat import host_segmentation
+from usernat.nat.host_segmentation import UDP_GRO, Origin
 from usernat.stack.addr import format_ip, is_loopback, is_unicast
 from usernat.stack.checksum import checksum
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from usernat.stack.device import Buffer
 
 _LINUX = sys.platform == "linux"
@@ -46,6 +51,8 @@ _PKTINFO = struct.Struct("=i4s4s")  # interface, the address to answer from, the
 _SOCKADDR_IN = struct.Struct("=HH4s")  # family, port, address
 _ICMP_RAW_FILTER = 1  # <linux/icmp.h> ICMP_FILTER at level SOL_RAW: a bit set blocks that type
 _SOL_RAW = 255
+# Errors with which the kernel refuses to cut: the path's MTU is smaller, or the device makes no checksums, or the option is not known after all
+_NOT_CUT = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 
 MAX_DATAGRAM = 65535
 DEFAULT_TTL = 64
@@ -161,12 +168,14 @@ def _reported(value: bytes, data: bytes, peer: tuple[str, int] | None) -> Report
 class _Datagrams:
     """What UDP and echo sockets share."""
 
-    __slots__ = ("_df", "_socket", "_ttl")
+    __slots__ = ("_df", "_socket", "_to", "_to_key", "_ttl")
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._ttl = -1
         self._df: bool | None = None
+        self._to_key = -1  # address << 16 | port of the latest destination
+        self._to = ("", 0)  # the same as the system takes it
         for option in (_IP_RECVERR, _IP_RECVTTL):
             if option is not None:
                 sock.setsockopt(socket.IPPROTO_IP, option, 1)
@@ -187,7 +196,13 @@ class _Datagrams:
 
     def _transmit(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
         self._set(ttl, df)
-        self._socket.sendto(data, (format_ip(address), port))
+        self._socket.sendto(data, self._address(address, port))
+
+    def _address(self, address: int, port: int) -> tuple[str, int]:
+        key = address << 16 | port
+        if key != self._to_key:
+            self._to_key, self._to = key, (format_ip(address), port)
+        return self._to
 
     def _set(self, ttl: int, df: bool) -> None:
         if ttl != self._ttl:
@@ -200,8 +215,8 @@ class _Datagrams:
             )
             self._df = df
 
-    def _note(self, kind: int, value: bytes) -> None:
-        """Something else that the kernel says of the datagram that `_take` takes."""
+    def _note(self, level: int, kind: int, value: bytes) -> None:
+        """Something else that the kernel says of the datagram that is taken."""
 
     def _take(self) -> tuple[bytes, int, int, int] | None:
         try:
@@ -211,19 +226,73 @@ class _Datagrams:
                 (data, peer), ancillary = self._socket.recvfrom(MAX_DATAGRAM), []
         except BlockingIOError:
             return None
+        return data, address_of(peer[0]), peer[1], self._ttl_of(ancillary)
+
+    def _ttl_of(self, ancillary: list[tuple[int, int, bytes]]) -> int:
         ttl = DEFAULT_TTL
         for level, kind, value in ancillary:
             if level == socket.IPPROTO_IP and kind in (socket.IP_TTL, _IP_RECVTTL) and len(value) >= 4:
                 ttl = int.from_bytes(value[:4], sys.byteorder)
             else:
-                self._note(kind, value)
-        return data, address_of(peer[0]), peer[1], ttl
+                self._note(level, kind, value)
+        return ttl
 
 
 class HostUdp(_Datagrams):
-    """An unconnected UDP socket."""
+    """An unconnected UDP socket, and a `host_segmentation.RunSocket`."""
 
-    __slots__ = ()
+    __slots__ = ("_ancillary", "_origin", "_peer", "_size", "_too_large")
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        # Of the latest run: what the system said of it, and what that means
+        self._peer: object = None
+        self._ancillary: object = None
+        self._origin: Origin = (0, 0, DEFAULT_TTL)
+        self._size = 0
+        # Of datagrams that the kernel does not cut, bytes: for whose path they are too large, it seems
+        self._too_large = MAX_DATAGRAM if host_segmentation.CAN_SEGMENT else 0
+
+    def gather(self) -> None:
+        """See `RunSocket`."""
+        host_segmentation.gather(self._socket)
+
+    def receive_run(self) -> tuple[list[Buffer], Origin] | None:
+        """See `RunSocket`."""
+        if not _HAS_ANCILLARY:
+            taken = self._take()
+            return None if taken is None else ([taken[0]], taken[1:])
+        try:
+            data, ancillary, _flags, peer = self._socket.recvmsg(MAX_DATAGRAM, _ANCILLARY_BYTES)
+        except BlockingIOError:
+            return None
+        if ancillary != self._ancillary or peer != self._peer:
+            self._origin = address_of(peer[0]), peer[1], self._ttl_of(ancillary)
+            self._peer, self._ancillary = peer, ancillary
+        size = self._size
+        return [data] if not size else host_segmentation.cut(data, size), self._origin
+
+    def _ttl_of(self, ancillary: list[tuple[int, int, bytes]]) -> int:
+        self._size = 0
+        return super()._ttl_of(ancillary)
+
+    def _note(self, level: int, kind: int, value: bytes) -> None:
+        if level == socket.IPPROTO_UDP and kind == UDP_GRO and len(value) >= 4:
+            self._size = int.from_bytes(value[:4], sys.byteorder)
+
+    def send_run(self, run: Sequence[Buffer], address: int, port: int, ttl: int, df: bool) -> bool:
+        """See `RunSocket`."""
+        size = len(run[0])
+        if size >= self._too_large:
+            return False
+        self._set(ttl, df)
+        try:
+            self._socket.sendmsg(run, host_segmentation.segmented(size), 0, self._address(address, port))
+        except OSError as error:
+            if error.errno in _NOT_CUT:
+                self._too_large = size
+            return False
+        return True
 
     def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
         """See `DatagramSocket`."""
@@ -253,8 +322,8 @@ class HostPublished(HostUdp):
         if _IP_PKTINFO is not None:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
-    def _note(self, kind: int, value: bytes) -> None:
-        if kind == _IP_PKTINFO and len(value) >= _PKTINFO.size:
+    def _note(self, level: int, kind: int, value: bytes) -> None:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(value) >= _PKTINFO.size:
             self.arrived_at = int.from_bytes(_PKTINFO.unpack_from(value)[1], "big")
 
     def answer(self, data: Buffer, source: int, address: int, port: int, ttl: int, df: bool) -> None:
@@ -263,9 +332,9 @@ class HostPublished(HostUdp):
         if source and _IP_PKTINFO is not None:
             control = _PKTINFO.pack(0, source.to_bytes(4, "big"), bytes(4))
             ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, control)]
-            self._socket.sendmsg([data], ancillary, 0, (format_ip(address), port))
+            self._socket.sendmsg([data], ancillary, 0, self._address(address, port))
         else:
-            self._socket.sendto(data, (format_ip(address), port))
+            self._socket.sendto(data, self._address(address, port))
 
 
 class HostEcho(_Datagrams):

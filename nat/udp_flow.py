@@ -15,15 +15,22 @@ from typing import TYPE_CHECKING
 
 from usernat.nat.config import ENDPOINT_INDEPENDENT
 from usernat.nat.context import microseconds
-from usernat.nat.datagrams import LARGEST, DatagramFlow, DatagramNat
+from usernat.nat.datagram_flow import LARGEST, MOST_AN_EVENT, DatagramFlow
+from usernat.nat.datagrams import DatagramNat
 from usernat.nat.hairpin import Hairpin
+from usernat.nat.host_segmentation import RunSocket
 from usernat.policy.decision import UDP
+from usernat.stack.l4.udp_run import MAX_RUN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from usernat.nat.context import Context
     from usernat.nat.destinations import Budget
     from usernat.nat.host import DatagramSocket
+    from usernat.stack.device import Buffer
     from usernat.stack.l3.icmp_message import IcmpError
+    from usernat.stack.l4.udp import Datagram
 
 DNS_PORT = 53
 
@@ -47,11 +54,32 @@ class UdpNat(DatagramNat):
     def serve(self, now: int) -> None:
         """Takes what guests have sent, and goes on reading for them if it had to stop."""
         sock = self._socket
-        while (datagram := sock.recv()) is not None:
-            self.handle(datagram.packet, datagram.src_port, datagram.dst_port, datagram.data, now)
+        datagram = sock.recv()
+        while datagram is not None:
+            alike, datagram = self._gather(datagram)
+            self.handle_all(alike, now)
         self.take_errors(sock)
-        if self._paused and self.room():
+        if self._paused and self.room() >= LARGEST:
             self.resume()
+
+    def _gather(self, first: Datagram) -> tuple[list[Datagram], Datagram | None]:
+        """The first and those that follow and differ from it in their data alone; then what comes after them."""
+        alike = [first]
+        recv = self._socket.recv
+        of_first, src_port, dst_port = first.packet, first.src_port, first.dst_port
+        while (datagram := recv()) is not None and len(alike) < MAX_RUN:
+            packet = datagram.packet
+            if (
+                datagram.dst_port != dst_port
+                or datagram.src_port != src_port
+                or packet.dst != of_first.dst
+                or packet.src != of_first.src
+                or packet.ttl != of_first.ttl
+                or packet.df != of_first.df
+            ):
+                break
+            alike.append(datagram)
+        return alike, datagram
 
     def close(self) -> None:
         """Takes nothing from guests any more."""
@@ -81,6 +109,9 @@ class UdpNat(DatagramNat):
     def open_socket(self, flow: DatagramFlow) -> DatagramSocket:
         """See `DatagramNat`."""
         sock = self.context.host.open_udp(flow)
+        if isinstance(sock, RunSocket):
+            sock.gather()
+            flow.runs = sock
         self._hairpin.opened(flow)
         return sock
 
@@ -94,10 +125,14 @@ class UdpNat(DatagramNat):
         flow = self._flows.get(error.dst << 16 | int.from_bytes(error.payload[2:4], "big"))
         return flow is not None and self._hairpin.pass_on(self.context, flow, error)
 
-    def room(self) -> bool:
+    def room(self) -> int:
         """See `DatagramNat`."""
-        return self._socket.send_room >= LARGEST
+        return self._socket.room_for(MOST_AN_EVENT)
 
-    def deliver(self, flow: DatagramFlow, data: bytes, source: int, port: int, ttl: int) -> bool:
+    def deliver(
+        self, flow: DatagramFlow, datagrams: Sequence[Buffer], source: int, port: int, ttl: int
+    ) -> bool:
         """See `DatagramNat`."""
-        return self._socket.send(data, flow.guest, flow.guest_port, src=source, src_port=port, ttl=ttl)
+        return self._socket.send_all(
+            datagrams, flow.guest, flow.guest_port, src=source, src_port=port, ttl=ttl
+        )

@@ -77,9 +77,9 @@ class Ipv4Output:
         self.path_mtus = PathMtu(capabilities.mtu)
         self.ip_ids = IpIds(rng)
         self._ethernet = ethernet
-        self._addresses = addresses
-        self._any_ip = any_ip
-        self._paths: dict[int, Path] = {}
+        self.addresses = addresses
+        self.any_ip = any_ip
+        self.paths: dict[int, Path] = {}
         self.default_ttl = DEFAULT_TTL
 
     def send(
@@ -101,7 +101,7 @@ class Ipv4Output:
         """Send one datagram; the result is one of those in `packet.py`.
 
         parts: the transport header (all of it in parts[0]) and its data. gso_size: the device cuts the segment into pieces of that many
-        bytes. csum_offset: the device completes the checksum at that offset of the transport header. mac: the receiver's, where it
+        bytes; without df, each of the other parts becomes one. csum_offset: the device completes the checksum at that offset of the transport header. mac: the receiver's, where it
         must not be asked for by ARP (a DHCP client). tos, ttl: of this datagram (RFC 1122 §3.2.1.6-a, §3.4-a), `default_ttl` where not given; ValueError
         for a TTL that is not 1 to 255 (§3.2.1.7-a). options: as `options.py:to_send` made them. df: not to be fragmented, by us or on the way, so that path MTU discovery works (RFC 1191 §3-e).
         """
@@ -109,14 +109,14 @@ class Ipv4Output:
             ttl = self.default_ttl
         if not 0 < ttl < 256:
             raise ValueError(f"a datagram's TTL is 1 to 255, not {ttl}")
-        path = self._paths.get(dst)
+        path = self.paths.get(dst)
         if path is None or path.version != self.routes.version:
             path = self._find(dst)
             if path is None:
                 self.counters.no_route += 1
                 return NO_ROUTE
         # RFC 1122 §3.2.1.3-b; 0.0.0.0 only while an address is being learnt (§3.2.1.3-e)
-        if src not in self._addresses.own and not self._any_ip and (src or dst != LIMITED_BROADCAST):
+        if src not in self.addresses.own and not self.any_ip and (src or dst != LIMITED_BROADCAST):
             self.counters.foreign_source += 1
             return NO_ROUTE
         header_length = HEADER_LENGTH + len(options)
@@ -128,7 +128,12 @@ class Ipv4Output:
             return self._send_fragments(
                 path, proto, src, dst, parts, ttl, tos, now, mac, options
             )  # RFC 1122 §3.3.3-b
-        ident = None if df else self.ip_ids.next(src, dst, proto, now)
+        if df:
+            ident = None
+        elif gso_size:  # the device counts up from the first
+            ident = self.ip_ids.run(src, dst, proto, len(parts) - 1, now)
+        else:
+            ident = self.ip_ids.next(src, dst, proto, now)
         # RFC 6864 §4.1-b: an atomic datagram's identification means nothing; where none is free, better atomic than mistaken for another
         flags = FLAG_DF if ident is None else 0
         header = write_header(
@@ -155,40 +160,40 @@ class Ipv4Output:
 
     def source_for(self, dst: int) -> int | None:
         """The address of ours to send to `dst` from, None where there is none or no route."""
-        path = self._paths.get(dst)
+        path = self.paths.get(dst)
         if path is None or path.version != self.routes.version:
             path = self._find(dst)
         return path.source if path is not None else None
 
     def doubt(self, dst: int, now: int) -> None:
         """Negative advice from a transport that hears nothing from `dst`: look whether the next hop lives (RFC 1122 §3.3.1.4)."""
-        path = self._paths.get(dst)
+        path = self.paths.get(dst)
         if path is not None:
             self._ethernet.neighbours.doubt(path.next_hop, now)
 
     def forget(self, dst: int) -> None:
         """Look the way to `dst` up anew: its path MTU has changed."""
-        self._paths.pop(dst, None)
+        self.paths.pop(dst, None)
 
     def _find(self, dst: int) -> Path | None:
         """Look up the way to a destination, and keep it."""
-        mac = _group_mac(dst, self._addresses)
+        mac = _group_mac(dst, self.addresses)
         next_hop = dst
         if mac is None:
-            if not is_unicast(dst) or is_loopback(dst) or dst in self._addresses.own:
+            if not is_unicast(dst) or is_loopback(dst) or dst in self.addresses.own:
                 return None  # RFC 1122 §3.2.1.3-e, §3.2.1.3-f; and nothing of ours goes to ourselves by wire
             found = self.routes.next_hop(dst)
             if found is None:
                 return None
             next_hop = found
-        source = self._addresses.on_link(next_hop)
+        source = self.addresses.on_link(next_hop)
         if source is None:
-            source = self._addresses.primary
-        if len(self._paths) >= MAX_PATHS:
-            del self._paths[next(iter(self._paths))]
+            source = self.addresses.primary
+        if len(self.paths) >= MAX_PATHS:
+            del self.paths[next(iter(self.paths))]
             self.counters.paths_evicted += 1
         path = Path(next_hop, source, self.path_mtus.get(dst), mac, self.routes.version)
-        self._paths[dst] = path
+        self.paths[dst] = path
         return path
 
     def _send_fragments(

@@ -1,7 +1,8 @@
 """What UDP and echo sockets share: bounded queues both ways, readiness, and taking turns to send.
 
 A socket that has something to send stands in its layer's line. `DatagramLayer.transmit` serves the first in line with
-one datagram and sends it to the end, so that a busy socket delays every other by one datagram and no more.
+one message and sends it to the end, so that a busy socket delays every other by one message and no more: a datagram, or a run of some
+(`udp_run.py`), of 64 KB at most.
 """
 
 from __future__ import annotations
@@ -35,34 +36,35 @@ Out = TypeVar("Out")
 
 
 class BoundedQueue(Generic[T]):
-    """First in, first out; at most so many items, and so many bytes as their sizes say."""
+    """First in, first out; at most so many items, and so many bytes as their sizes say. What is put in at once, as a run, comes out at once."""
 
-    __slots__ = ("_items", "_max_bytes", "_max_items", "bytes")
+    __slots__ = ("_count", "_items", "_max_bytes", "_max_items", "bytes")
 
     def __init__(self, max_items: int = QUEUE_ITEMS, max_bytes: int = QUEUE_BYTES) -> None:
-        self._items: deque[tuple[T, int]] = deque()
+        self._items: deque[tuple[T, int, int]] = deque()
+        self._count = 0
         self._max_items = max_items
         self._max_bytes = max_bytes
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._count
 
     @property
     def spacious(self) -> bool:
         """Whether at least half of it is free."""
-        return 2 * len(self._items) <= self._max_items and 2 * self.bytes <= self._max_bytes
+        return 2 * self._count <= self._max_items and 2 * self.bytes <= self._max_bytes
 
-    @property
-    def room(self) -> int:
-        """Bytes that an item may still have; 0 where no item fits any more."""
-        return self._max_bytes - self.bytes if len(self._items) < self._max_items else 0
+    def room_for(self, count: int) -> int:
+        """Bytes that so many items may have together; 0 where not so many fit any more."""
+        return self._max_bytes - self.bytes if self._count + count <= self._max_items else 0
 
-    def put(self, item: T, size: int) -> bool:
-        """False where it does not fit."""
-        if len(self._items) >= self._max_items or self.bytes + size > self._max_bytes:
+    def put(self, item: T, size: int, count: int = 1) -> bool:
+        """False where it does not fit. count: as how many items it counts."""
+        if self._count + count > self._max_items or self.bytes + size > self._max_bytes:
             return False
-        self._items.append((item, size))
+        self._items.append((item, size, count))
+        self._count += count
         self.bytes += size
         return True
 
@@ -70,14 +72,15 @@ class BoundedQueue(Generic[T]):
         """The oldest item."""
         if not self._items:
             return None
-        item, size = self._items.popleft()
+        item, size, count = self._items.popleft()
+        self._count -= count
         self.bytes -= size
         return item
 
     def clear(self) -> None:
         """Drop all items."""
         self._items.clear()
-        self.bytes = 0
+        self._count = self.bytes = 0
 
 
 class DatagramSocket(Generic[In, Out]):
@@ -98,7 +101,11 @@ class DatagramSocket(Generic[In, Out]):
     @property
     def send_room(self) -> int:
         """Bytes of data that one more message may have; 0 where the queue is full."""
-        return self.outbox.room
+        return self.outbox.room_for(1)
+
+    def room_for(self, count: int) -> int:
+        """Bytes of data that so many more messages may have together; 0 where the queue does not take as many."""
+        return self.outbox.room_for(count)
 
     def close(self) -> None:
         """Give the name up and drop what is queued, either way. May be called again."""
@@ -109,8 +116,8 @@ class DatagramSocket(Generic[In, Out]):
             self.errors.clear()
             self._layer.release(self)
 
-    def _enqueue(self, message: Out, size: int) -> bool:
-        if self.closed or not self.outbox.put(message, size):
+    def _enqueue(self, message: Out, size: int, count: int = 1) -> bool:
+        if self.closed or not self.outbox.put(message, size, count):
             return False
         self._layer.schedule(self)
         return True
@@ -148,16 +155,16 @@ class DatagramLayer(ABC):
         return bool(self._line)
 
     def transmit(self, now: int) -> None:
-        """Send one datagram of the socket whose turn it is."""
+        """Send one message of the socket whose turn it is."""
         socket = self._line.popleft()
         outbox = socket.outbox
-        cramped = not outbox.spacious
+        spacious = outbox.spacious
         message = outbox.get()
-        if len(outbox):
+        if outbox:
             self._line.append(socket)
         else:
             self._in_line.discard(socket)
-        if cramped and outbox.spacious:
+        if not spacious and outbox.spacious:
             self.ready[socket] = None  # it may be written to again
         if message is not None:
             self.emit(socket, message, now)
@@ -187,7 +194,7 @@ class DatagramLayer(ABC):
 
     @abstractmethod
     def emit(self, socket: Any, message: Any, now: int) -> None:
-        """Send one message of a socket."""
+        """Send one message of a socket: one datagram, or a run."""
 
     def report(self, socket: Any, error: IcmpError) -> None:
         """Tell a socket of an error (RFC 1122 §4.1.3.3-a); the oldest of too many is lost."""

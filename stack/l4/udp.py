@@ -25,25 +25,27 @@ from construct import Int16ub, Struct
 
 from usernat.stack.addr import UNSPECIFIED
 from usernat.stack.checksum import checksum, fold, pseudo_header
-from usernat.stack.device import MAX_DATAGRAM, Buffer, Capabilities
+from usernat.stack.device import MAX_DATAGRAM, UDP_CHECKSUM_OFFSET, Buffer, Capabilities
 from usernat.stack.l3.icmp_message import (
     CODE_PORT_UNREACHABLE,
     IcmpError,
 )
 from usernat.stack.l3.ipv4_header import DEFAULT_TTL, HEADER_LENGTH, PROTO_UDP, write_header
 from usernat.stack.l3.options import to_send
+from usernat.stack.l3.packet import QUEUED, SENT
 from usernat.stack.l4.datagrams import DatagramCounters, DatagramLayer, DatagramSocket
 from usernat.stack.l4.ports import choose_port
+from usernat.stack.l4.udp_run import runs
 from usernat.stack.wire import Codec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from random import Random
 
     from usernat.stack.l3.ipv4 import Ipv4Layer
     from usernat.stack.l3.packet import Packet
 
 UDP_HEADER_LENGTH = 8
-CHECKSUM_OFFSET = 6
 MAX_DATA = MAX_DATAGRAM - HEADER_LENGTH - UDP_HEADER_LENGTH  # 65,507 bytes
 MAX_SOCKETS = 4096
 
@@ -63,6 +65,7 @@ class UdpHeader(NamedTuple):
 
 
 UDP = Codec(UDP_DECLARATION, UdpHeader)
+_read_values = UDP.read_values
 _new = tuple.__new__  # half the time that a NamedTuple's own constructor takes
 _pack = struct.Struct(
     ">HHHH"
@@ -80,24 +83,44 @@ class UdpCounters(DatagramCounters):
 
 
 class Datagram:
-    """One datagram received. data: a view of the frame. packet: what carried it, for ICMP errors about it."""
+    """One datagram received. data: a view of the frame. packet: what carried it, and all that it says; also for ICMP errors about it."""
 
-    __slots__ = ("data", "df", "dst", "dst_port", "packet", "src", "src_port", "tos", "ttl")
+    __slots__ = ("data", "dst_port", "packet", "src_port")
 
     def __init__(self, packet: Packet, src_port: int, dst_port: int, data: memoryview) -> None:
         self.data = data
-        self.src = packet.src
         self.src_port = src_port
-        self.dst = packet.dst  # RFC 1122 §4.1.3.5-a
         self.dst_port = dst_port
-        self.ttl = packet.ttl
-        self.tos = packet.tos
-        self.df = packet.df
         self.packet = packet
+
+    @property
+    def src(self) -> int:
+        """Who sent it."""
+        return self.packet.src
+
+    @property
+    def dst(self) -> int:
+        """To whom it was sent (RFC 1122 §4.1.3.5-a)."""
+        return self.packet.dst
+
+    @property
+    def ttl(self) -> int:
+        """As it came."""
+        return self.packet.ttl
+
+    @property
+    def tos(self) -> int:
+        """As it came."""
+        return self.packet.tos
+
+    @property
+    def df(self) -> bool:
+        """Whether it must not be fragmented."""
+        return self.packet.df
 
 
 class _Outgoing(NamedTuple):
-    data: Buffer
+    run: Sequence[Buffer]  # the data of one datagram, or of a run
     src: int | None
     src_port: int
     dst: int
@@ -148,8 +171,28 @@ class UdpSocket(DatagramSocket[Datagram, _Outgoing]):
             raise ValueError(f"ports are 1 to 65535, not {src_port} to {dst_port}")
         if (ttl is not None and not 0 < ttl < 256) or not 0 <= tos < 256:
             raise ValueError(f"TTL is 1 to 255 and TOS 0 to 255, not {ttl} and {tos}")
-        message = _new(_Outgoing, (data, src, src_port, dst, dst_port, ttl, tos, df, mac, options))
+        message = _new(_Outgoing, ((data,), src, src_port, dst, dst_port, ttl, tos, df, mac, options))
         return self._enqueue(message, len(data))
+
+    def send_all(
+        self, datagrams: Sequence[Buffer], dst: int, dst_port: int, *, src: int, src_port: int, ttl: int
+    ) -> bool:
+        """Queue datagrams that differ in nothing but their data, as `send` for each would; all of them, or none where not all fit (False).
+
+        What a device can cut out of one frame leaves in one turn, as a run. ValueError as of `send`.
+        """
+        if len(datagrams) == 1:
+            return self.send(datagrams[0], dst, dst_port, src=src, src_port=src_port, ttl=ttl)
+        if max(map(len, datagrams)) > MAX_DATA:
+            raise ValueError(f"a datagram carries at most {MAX_DATA} bytes")
+        if not 0 < src_port < 65536 or not 0 < dst_port < 65536 or not 0 < ttl < 256:
+            raise ValueError(f"ports are 1 to 65535, not {src_port} to {dst_port}; TTL 1 to 255, not {ttl}")
+        if self.closed or self.outbox.room_for(len(datagrams)) < sum(map(len, datagrams)):
+            return False
+        for run in runs(datagrams):
+            message = _new(_Outgoing, (run, src, src_port, dst, dst_port, ttl, 0, False, None, b""))
+            self._enqueue(message, sum(map(len, run)), len(run))
+        return True
 
 
 class UdpLayer(DatagramLayer):
@@ -159,6 +202,7 @@ class UdpLayer(DatagramLayer):
         super().__init__(ipv4)
         self.counters: UdpCounters = UdpCounters()
         self._offload = capabilities.tx_checksum
+        self._segmentation = capabilities.tx_udp_segmentation
         self._rng = rng
         self._sockets: dict[tuple[int | None, int], UdpSocket] = {}
         self._transparent: UdpSocket | None = None
@@ -188,7 +232,7 @@ class UdpLayer(DatagramLayer):
         counters = self.counters
         counters.received += 1
         payload = packet.payload
-        values = UDP.read_values(payload)
+        values = _read_values(payload)
         if values is None:
             counters.truncated += 1
             return
@@ -230,8 +274,41 @@ class UdpLayer(DatagramLayer):
         self.deliver_error(socket, error, now)
 
     def emit(self, socket: Any, message: _Outgoing, now: int) -> None:
+        """Send one datagram, or the datagrams of a run: in one frame, where the device cuts it, else each by itself."""
+        run = message.run
+        if len(run) > 1 and self._segmentation and self._emit_run(message, now):
+            self.counters.sent += len(run)
+            return
+        for data in run:
+            self._emit(socket, message, data, now)
+
+    def _emit_run(self, message: _Outgoing, now: int) -> bool:
+        """Hand a run to the device in one frame; False where it has not taken it, and nothing was sent."""
+        run, src, src_port, dst, dst_port, ttl, tos, df, mac, options = message
+        size = len(run[0])
+        if src is None or options or UDP_HEADER_LENGTH + size > self._ipv4.max_send(dst):
+            return False
+        # The device derives each datagram's length and checksum from these, which are of the whole.
+        length = UDP_HEADER_LENGTH + sum(map(len, run))
+        field = fold(pseudo_header(src, dst, PROTO_UDP, length))
+        result = self._ipv4.send(
+            PROTO_UDP,
+            src,
+            dst,
+            [_pack(src_port, dst_port, length, field), *run],
+            ttl=ttl,
+            tos=tos,
+            df=df,
+            gso_size=size,
+            csum_offset=UDP_CHECKSUM_OFFSET,
+            now=now,
+            mac=mac,
+        )
+        return result in {SENT, QUEUED}
+
+    def _emit(self, socket: Any, message: _Outgoing, data: Buffer, now: int) -> None:
         """Put the header on and hand to IP."""
-        data, src, src_port, dst, dst_port, ttl, tos, df, mac, options = message
+        _run, src, src_port, dst, dst_port, ttl, tos, df, mac, options = message
         if src is None:
             src = self._ipv4.source_for(dst)  # RFC 1122 §4.1.3.5-b
             if src is None:
@@ -254,7 +331,7 @@ class UdpLayer(DatagramLayer):
             ttl=ttl,
             tos=tos,
             df=df,
-            csum_offset=CHECKSUM_OFFSET if partial else None,
+            csum_offset=UDP_CHECKSUM_OFFSET if partial else None,
             now=now,
             mac=mac,
             options=options,

@@ -6,14 +6,17 @@ import logging
 import shutil
 import subprocess
 import time
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.face.cables import StreamCable
+from tests.stack.packets import GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC
 from usernat.config import ConfigError
 from usernat.links.capture import CaptureLink, PcapFile
-from usernat.stack.device import Frame
+from usernat.stack.device import Capabilities, Frame
+from usernat.stack.interface import Interface
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +67,30 @@ def test_tshark_reads_both_directions_and_offloaded_segments(cable: StreamCable,
     assert all(before - 1 <= float(row[3]) <= time.time() + 1 for row in rows)
     link.close()
     assert tshark(path, "arp.dst.proto_ipv4", "icmp.type")[:2] == [["10.0.2.2", ""], ["", "8"]]
+
+
+def test_datagrams_that_the_device_cuts_apart_stand_there_one_by_one(
+    cable: StreamCable, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.pcap"
+    link = CaptureLink(cable.link, PcapFile(path))
+    rig = Interface(
+        mac=GATEWAY_MAC,
+        capabilities=Capabilities(tx_checksum=True, tx_udp_segmentation=True),
+        rng=Random(1),
+        now=0,
+        addresses=((GATEWAY, 24),),
+    )
+    rig.ethernet.neighbours.learn(GUEST, GUEST_MAC, 0)
+    rig.transmit(0)
+    socket = rig.udp.bind(GATEWAY, 53)
+    socket.send_all([b"x" * 100, b"x" * 100, b"x" * 7], GUEST, 4000, src=GATEWAY, src_port=53, ttl=9)
+    frames = rig.transmit(0)
+    assert len(frames) == 1
+    link.send(frames)
+    link.close()
+    rows = tshark(path, "frame.len", "udp.length", "udp.dstport", "ip.len", "ip.ttl")
+    assert rows == [[str(42 + n), str(8 + n), "4000", str(28 + n), "9"] for n in (100, 100, 7)]
 
 
 def test_many_pieces_and_long_batches_are_written_whole(cable: StreamCable, tmp_path: Path) -> None:

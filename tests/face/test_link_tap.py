@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.face.cables import SocketCable
+from tests.face.test_datagram_cut import run
 from usernat.links.link import HELD_MAX, LinkClosed
-from usernat.links.tap import DATA_VALID, GSO_ECN, GSO_TCPV4, NEEDS_CSUM, TapLink, vnet_header
+from usernat.links.tap import DATA_VALID, GSO_ECN, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, TapLink, vnet_header
+from usernat.netdevice import cuts_datagrams
 from usernat.stack.device import Frame
 
 if TYPE_CHECKING:
@@ -59,12 +61,51 @@ def test_large_segments_are_taken(cable: SocketCable, kind: int) -> None:
     assert cable.link.receive(64) == [(data, True)]
 
 
-@pytest.mark.parametrize("kind", [2, 3, 4, 5, GSO_ECN, 0xFF])
+@pytest.mark.parametrize("kind", [2, 3, 4, GSO_UDP_L4 | GSO_ECN, GSO_ECN, 0xFF])
 def test_offloads_that_were_never_offered_are_dropped_and_counted(cable: SocketCable, kind: int) -> None:
     cable.put(bytes([0, kind]) + bytes(8) + FRAME)
     cable.put(bytes(10) + FRAME)
     assert cable.link.receive(64) == [(FRAME, False)]
     assert cable.link.counters.unknown_offload == 1
+
+
+def test_a_run_of_datagrams_is_marked_by_where_its_checksum_is(cable: SocketCable) -> None:
+    cable.link.send([Frame([FRAME], gso_size=10, csum_start=34, csum_offset=6, header_length=42)])
+    (sent,) = cable.take()
+    assert sent == struct.pack("<BBHHHH", NEEDS_CSUM, GSO_UDP_L4, 42, 10, 34, 6) + FRAME
+
+
+def put_run(cable: SocketCable, text: bytes, size: int, flags: int = NEEDS_CSUM) -> None:
+    cable.put(struct.pack("<BBHHHH", flags, GSO_UDP_L4, 42, size, 34, 6) + run(text))
+
+
+def test_a_run_of_datagrams_is_cut_and_what_is_beyond_the_limit_waits(cable: SocketCable) -> None:
+    put_run(cable, bytes(range(100)), 10)
+    cable.put(bytes(10) + FRAME)
+    assert not cable.link.pending
+    first = cable.link.receive(4)
+    assert cable.link.pending
+    second = cable.link.receive(4)
+    third = cable.link.receive(4)
+    assert not cable.link.pending
+    assert cable.link.receive(4) == []
+    assert [len(each) for each in (first, second, third)] == [4, 4, 3]
+    received = [*first, *second, *third]
+    assert received[-1] == (FRAME, False)
+    assert all(vouched for _, vouched in received[:-1])
+    assert [bytes(frame)[42:] for frame, _ in received[:-1]] == [
+        bytes(range(at, at + 10)) for at in range(0, 100, 10)
+    ]
+    assert cable.link.counters.frames_in == 11
+    assert cable.link.counters.bytes_in == 10 * 52 + len(FRAME)
+
+
+def test_what_says_that_it_is_a_run_and_is_none_is_dropped_and_counted(cable: SocketCable) -> None:
+    put_run(cable, bytes(100), 0)
+    put_run(cable, bytes(100), 10, flags=0)
+    cable.put(struct.pack("<BBHHHH", NEEDS_CSUM, GSO_UDP_L4, 42, 10, 34, 6) + FRAME)
+    assert cable.link.receive(64) == []
+    assert cable.link.counters.unknown_offload == 3
 
 
 def test_less_than_a_header_is_dropped_and_counted(cable: SocketCable) -> None:
@@ -150,6 +191,24 @@ def test_c27_a_deleted_device_closes_the_link(
     failing(monkeypatch, number)
     with pytest.raises(LinkClosed, match="gone"):
         cable.link.send([Frame([FRAME])])
+
+
+@pytest.mark.parametrize(
+    ("release", "cuts"),
+    [
+        ("6.2.0", True),
+        ("6.1.99-cloud", False),
+        ("5.15", False),
+        ("6.18.44-x", True),
+        ("7.0-rc1", True),
+        ("4", False),
+    ],
+)
+def test_which_kernels_cut_datagrams(monkeypatch: pytest.MonkeyPatch, release: str, cuts: bool) -> None:
+    known = os.uname()
+    made = os.uname_result((known.sysname, known.nodename, release, known.version, known.machine))
+    monkeypatch.setattr(os, "uname", lambda: made)
+    assert cuts_datagrams() is cuts
 
 
 def test_headers_are_cached_within_a_bound() -> None:

@@ -6,7 +6,7 @@
 
 Each batch is written with one `writev`, at once: nothing waits in memory, and the file is whole whenever it is looked at. A frame that
 the device is to segment stands there as the stack gave it, as a capture on a host with offloads shows it too: longer than the MTU, its
-TCP checksum still that of the pseudo-header. A disk that fills up ends the capture with one warning, never the guest's network.
+TCP checksum still that of the pseudo-header. But datagrams of UDP stand there one by one, for they mean something to those who read. A disk that fills up ends the capture with one warning, never the guest's network.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from __future__ import annotations
 import logging
 import os
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from construct import Int16ub, Int32ub, Struct
 
 from usernat.config import ConfigError
+from usernat.links.datagram_cut import cut
 from usernat.links.scatter import IOV_MAX
 from usernat.links.wrapper import LinkWrapper
+from usernat.stack.device import UDP_CHECKSUM_OFFSET
 from usernat.stack.wire import Codec
 
 if TYPE_CHECKING:
@@ -131,7 +134,7 @@ class CaptureLink(LinkWrapper):
 
     def send(self, frames: list[Frame]) -> None:
         """Frames to the guest, recorded."""
-        self._file.record((frame.parts, len(frame)) for frame in frames)
+        self._file.record(chain.from_iterable(map(_records, frames)))
         self.inner.send(frames)
 
     def close(self) -> None:
@@ -139,6 +142,15 @@ class CaptureLink(LinkWrapper):
         self.inner.close()
         if self._owns:
             self._file.close()
+
+
+def _records(frame: Frame) -> Iterable[tuple[list[Buffer], int]]:
+    """A frame as it is to be recorded: pieces and length, of each datagram where it holds a run."""
+    if frame.gso_size and frame.csum_offset == UDP_CHECKSUM_OFFSET:
+        datagrams = cut(bytes(frame), frame.gso_size)
+        if datagrams is not None:
+            return [([datagram], len(datagram)) for datagram in datagrams]
+    return [(frame.parts, len(frame))]
 
 
 def _write_all(descriptor: int, pieces: list[Buffer]) -> None:

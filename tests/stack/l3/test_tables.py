@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.stack.rig import SECOND
 from usernat.stack.addr import parse_ip
 from usernat.stack.l3.addresses import Addresses
-from usernat.stack.l3.ip_id import BLOCK, LIFETIME_US, MAX_TUPLES, IpIds
+from usernat.stack.l3.ip_id import BLOCK, GROUP, LIFETIME_US, MAX_TUPLES, IpIds
 from usernat.stack.l3.path_mtu import AGE_US, MAX_ENTRIES, PathMtu
 from usernat.stack.l3.routes import DEAD_GATEWAY_US, Routes
 from usernat.stack.l3.token_bucket import TokenBucket
@@ -201,6 +201,47 @@ def test_c59_no_identification_comes_back_before_its_time(bursts: list[tuple[int
             assert now - last.get(value, -LIFETIME_US) >= LIFETIME_US
             last[value] = now
         now += wait
+
+
+@pytest.mark.rfc("6864", "4.3-a")
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 1, 2, 40, GROUP]), st.integers(1, 150), st.integers(0, LIFETIME_US // 8)
+        ),
+        max_size=60,
+    )
+)
+def test_c59_runs_of_identifications_and_single_ones_never_meet_within_a_lifetime(
+    takes: list[tuple[int, int, int]],
+) -> None:
+    """number: of a run, 0 for single ones; so many times, and then time goes by."""
+    ids, last = IpIds(Random(1)), dict[int, int]()
+    now = 0
+    for number, times, wait in takes:
+        for _ in range(times):
+            first = ids.run(A, DST, 17, number, now) if number else ids.next(A, DST, 17, now)
+            if first is None:
+                break
+            for value in range(first, first + max(1, number)):
+                assert 0 <= value < 65536
+                assert now - last.get(value, -LIFETIME_US) >= LIFETIME_US
+                last[value] = now
+        now += wait
+
+
+def test_c59_runs_may_have_all_identifications_and_cannot_be_foretold() -> None:
+    ids = IpIds(Random(1))
+    firsts = [ids.run(A, DST, 17, GROUP, 0) for _ in range(65536 // GROUP)]
+    assert sorted(first or 0 for first in firsts) == list(range(0, 65536, GROUP))
+    assert ids.run(A, DST, 17, 2, LIFETIME_US - 1) is None
+    assert ids.next(A, DST, 17, LIFETIME_US - 1) is None
+    assert ids.counters.exhausted == 3
+    assert ids.run(A, DST, 17, GROUP, LIFETIME_US) == firsts[0]
+    steps = {((b or 0) - (a or 0)) % 65536 for a, b in itertools.pairwise(firsts[:64])}
+    assert len(steps) > 24
+    assert [IpIds(Random(2)).run(A, DST, 17, GROUP, 0), ids.run(A, DST + 1, 17, GROUP, 0)] != firsts[:1] * 2
 
 
 def test_c59_identifications_cannot_be_foretold() -> None:

@@ -1,0 +1,95 @@
+"""UDP in bursts, and with the offloads of the guest's own kernel: what comes back is what was sent, in order."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import struct
+
+from tests.lab.servers import peers
+from tests.lab.servers.places import PEERS
+
+PATIENCE = 5.0
+TRIES = 10
+WINDOW = 48  # datagrams on their way
+BYTES = 100_000  # of payload on their way, and all queues hold more
+UDP_SEGMENT, UDP_GRO = 103, 104
+IP_MTU_DISCOVER = 10
+
+
+def echoed(sizes: list[int], count: int) -> list[str]:
+    """Send so many datagrams of these sizes in turn to the echo, a window at once; the hashes of all that was sent, and of all that came back."""
+    sent, came = hashlib.sha256(), hashlib.sha256()
+    with _socket() as peer:
+        number = 0
+        while number < count:
+            burst: list[bytes] = []
+            while number < count and len(burst) < WINDOW and sum(map(len, burst)) <= BYTES:
+                burst.append(_content(number, sizes[number % len(sizes)]))
+                number += 1
+            for data in burst:
+                peer.send(data)
+                sent.update(_framed(data))
+            for _ in burst:
+                came.update(_framed(peer.recv(65535)))
+    return [sent.hexdigest(), came.hexdigest()]
+
+
+def echoed_by_offload(size: int, number: int, rounds: int) -> tuple[bool, int]:
+    """Have this kernel cut datagrams and put them together: whether all came back, and how many of them at once at most."""
+    most = 0
+    with _socket() as peer:
+        peer.send(b"the first is for the decision")
+        peer.recv(100)
+        peer.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))]
+        for round_ in range(rounds):
+            whole = _content(round_, size * (number - 1) + size // 2)
+            peer.sendmsg([whole], control)
+            came = b""
+            while len(came) < len(whole):
+                data, ancillary, _, _ = peer.recvmsg(65535, 256)
+                for level, kind, value in ancillary:
+                    if (level, kind) == (socket.IPPROTO_UDP, UDP_GRO):
+                        most = max(most, -(-len(data) // int.from_bytes(value[:4], "little")))
+                came += data
+            if came != whole:
+                return False, most
+    return True, most
+
+
+def error_after_burst(address: str, port: int, count: int, size: int) -> str:
+    """The error that bursts draw on a connected socket, or "none". A kernel tells of closed ports only so often a second, so there are several."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(PATIENCE / TRIES)
+        peer.connect((address, port))
+        for _ in range(TRIES):
+            try:
+                for _ in range(count):
+                    peer.send(bytes(size))
+                peer.recv(100)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                return os.strerror(error.errno or 0)
+    return "none"
+
+
+def _socket() -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.settimeout(PATIENCE)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    # What is too large is fragmented on the way, not lost
+    made.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, 0)
+    made.connect((PEERS, peers.ECHO))
+    return made
+
+
+def _content(number: int, size: int) -> bytes:
+    return (number.to_bytes(4, "big") * (size // 4 + 1))[:size]
+
+
+def _framed(data: bytes) -> bytes:
+    """With its length, so that the hash knows where a datagram ends."""
+    return len(data).to_bytes(4, "big") + data
