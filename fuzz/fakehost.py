@@ -41,10 +41,10 @@ Answer = Callable[[bytes], list[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """A TCP server: `peer()` makes the other end of each connection, after `delay_us`."""
+    """A TCP server: `peer()` makes the other end of each connection, after `delay_us` or within the very call (None)."""
 
     peer: Callable[[], Peer]
-    delay_us: int = LATENCY_US
+    delay_us: int | None = LATENCY_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class FakeHost:
         self.echo_failures: dict[int, Failing] = {}
         self.routers: tuple[int, ...] = ()
         self.own: set[int] = set()  # addresses of the host itself
+        self.tells_ends = True  # as Linux does; other systems let one find out by reading
         self.sockets: dict[FakeSocket, None] = {}
         self._echo = echo
         self._watched: dict[FakeSocket, None] = {}
@@ -126,7 +127,10 @@ class FakeHost:
         self._add(sock)
         if isinstance(script, Listening):
             peer = script.peer()
-            self.at(script.delay_us, lambda: sock.connected(peer))
+            if script.delay_us is None:
+                sock.connected(peer)
+            else:
+                self.at(script.delay_us, lambda: sock.connected(peer))
         elif isinstance(script, Failing):
             error = script.error
             self.at(script.delay_us or 0, lambda: sock.connect_failed(error))
@@ -136,6 +140,11 @@ class FakeHost:
         """See `usernat.nat.host.Host`."""
         assert isinstance(sock, FakeTcp)
         return sock.outcome
+
+    def ended(self, sock: Any) -> bool:
+        """See `usernat.nat.host.Host`."""
+        assert isinstance(sock, FakeTcp)
+        return self.tells_ends and sock.ended
 
     def is_own(self, address: int) -> bool:
         """See `usernat.nat.host.Host`."""

@@ -89,6 +89,11 @@ class FakeTcp(FakeSocket):
 
     # -- the owner's side ---------------------------------------------------------------------------------------------
 
+    @property
+    def ended(self) -> bool:
+        """Whether the peer has ended its side, by whatever means."""
+        return self._in_end or self._dead
+
     def readable(self) -> bool:
         """See `FakeSocket`."""
         return self._decided and bool(self._in or self._in_end or self.error or self._dead)

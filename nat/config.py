@@ -85,7 +85,7 @@ class Timeouts:
 class GatewayConfig:
     """Addresses are integers (`usernat.stack.addr.parse_ip`).
 
-    network, prefix: the guest's subnet. gateway, dns: the gateway's addresses in it; lease_first, lease_last: what DHCP gives out.
+    network, prefix: the guest's subnet; netmask and broadcast, its directed broadcast address, follow from them. gateway, dns: the gateway's addresses in it; lease_first, lease_last: what DHCP gives out.
     lease_s: seconds of a lease. mtu: bytes, told to the guest by DHCP.
     boot_file: name or URL of what a guest that boots from the network is to load, told by DHCP; empty: nothing.
     host_loopback: guest traffic to the gateway's address reaches 127.0.0.1 of the host.
@@ -113,10 +113,14 @@ class GatewayConfig:
     guest_dns: tuple[int, ...] = ()
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    netmask: int = field(init=False, repr=False)
+    broadcast: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.prefix <= 30:
             raise ValueError(f"the guest's network needs a prefix of 1 to 30 bits, not {self.prefix}")
+        object.__setattr__(self, "netmask", prefix_mask(self.prefix))
+        object.__setattr__(self, "broadcast", self.network | ~self.netmask & 0xFFFFFFFF)
         if self.network & ~prefix_mask(self.prefix):
             raise ValueError("the guest's network has bits set beyond its prefix")
         inside = {
@@ -138,16 +142,6 @@ class GatewayConfig:
             raise ValueError("static holds what is no guest's address")
         if self.udp_filtering not in {ADDRESS_DEPENDENT, ENDPOINT_INDEPENDENT}:
             raise ValueError(f"udp_filtering must be {ADDRESS_DEPENDENT} or {ENDPOINT_INDEPENDENT}")
-
-    @property
-    def netmask(self) -> int:
-        """The mask of the guest's network."""
-        return prefix_mask(self.prefix)
-
-    @property
-    def broadcast(self) -> int:
-        """The directed broadcast address of the guest's network."""
-        return self.network | ~self.netmask & 0xFFFFFFFF
 
     @property
     def addresses(self) -> tuple[tuple[int, int], ...]:

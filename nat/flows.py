@@ -94,7 +94,7 @@ class _Guest:
         self.open = {TCP: 0, UDP: 0, ICMP: 0}
 
 
-_NAMES = {TCP: "tcp", UDP: "udp", ICMP: "echo"}
+_REFUSED = {TCP: "refused_tcp", UDP: "refused_udp", ICMP: "refused_echo"}
 
 
 class FlowTable:
@@ -128,7 +128,7 @@ class FlowTable:
             return False
         record = self._guests.get(guest) or self._remember(guest, now)
         if record.open[protocol] >= self._caps[protocol]:  # RFC 6888 REQ-4, REQ-4b
-            name = "refused_" + _NAMES[protocol]
+            name = _REFUSED[protocol]
             setattr(counters, name, getattr(counters, name) + 1)
             return False
         if not record.bucket.take(now):  # RFC 6888 REQ-4c
@@ -139,16 +139,20 @@ class FlowTable:
     def add(self, flow: Flow, now: int) -> None:
         """Takes in a flow that `admit` let pass."""
         self._flows[flow] = None
+        protocol = flow.protocol
         record = self._guests.get(flow.guest) or self._remember(flow.guest, now)
-        record.open[flow.protocol] += 1
-        name = "opened_" + _NAMES[flow.protocol]
-        setattr(self.counters, name, getattr(self.counters, name) + 1)
+        record.open[protocol] += 1
+        if protocol == TCP:
+            self.counters.opened_tcp += 1
+        elif protocol == UDP:
+            self.counters.opened_udp += 1
+        else:
+            self.counters.opened_echo += 1
 
     def remove(self, flow: Flow) -> bool:
         """Forgets a flow and its deadline. False for one that is not there."""
-        if flow not in self._flows:
+        if self._flows.pop(flow, False) is False:
             return False
-        del self._flows[flow]
         self._guests[flow.guest].open[flow.protocol] -= 1
         self.deadlines.clear(flow)
         return True

@@ -31,6 +31,7 @@ from usernat.nat.quota import Quota
 from usernat.nat.source_guard import SourceGuard
 from usernat.nat.tcp_nat import TcpNat
 from usernat.nat.udp_flow import UdpNat
+from usernat.stack.deadlines import earliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +114,8 @@ class Gateway:
             rng,
             screen=self._screening,
         )
+        timed = (self._forwards, self._asker, self._quota, self.dhcp, self.dns)
+        self._polls = (self._table.deadlines.next, *(part.poll_at for part in timed))
 
     @property
     def policy(self) -> Policy:
@@ -137,15 +140,7 @@ class Gateway:
 
     def poll_at(self) -> int | None:
         """When `on_time` is due, None for never."""
-        due = [
-            self._table.deadlines.next(),
-            self._forwards.poll_at(),
-            self._asker.poll_at(),
-            self._quota.poll_at(),
-            self.dhcp.poll_at(),
-            self.dns.poll_at(),
-        ]
-        return min((when for when in due if when is not None), default=None)
+        return earliest(self._polls)
 
     def on_time(self, now: int) -> None:
         """Does all that is due by now."""

@@ -16,9 +16,7 @@ from __future__ import annotations
 import errno
 import logging
 import random
-import selectors
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,10 +26,12 @@ from usernat.nat.host_datagram import HostEcho, HostPublished, HostUdp, is_own_a
 from usernat.nat.host_ports import TcpPorts
 from usernat.nat.host_published import ListeningSocket, PublishedSocket
 from usernat.nat.host_tcp import Listening, bind, carry, connect_outcome, listen, reset_on_close
+from usernat.nat.readiness import ENDED, READABLE, WRITABLE
 from usernat.stack.addr import format_ip
 from usernat.stack.counters import Counters
 
 if TYPE_CHECKING:
+    import selectors
     from collections.abc import Iterable
 
     from usernat.nat.host_datagram import ReportedError
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_READ = selectors.EVENT_READ
-_WRITE = selectors.EVENT_WRITE
 _CONNECTING = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
 # What each kind leaves of the budget: a flood of ports leaves a quarter to connections, these a sixteenth to name look-ups.
 _LEFT_BY_DATAGRAMS = 4
@@ -128,6 +126,10 @@ class Host(Protocol):
         """Why a connect failed, None if it succeeded. To be asked once, when the socket is first writable."""
         ...
 
+    def ended(self, sock: HostSocket) -> bool:
+        """Whether the peer's end, or an error, is known to wait behind what can be read. False where the system does not tell."""
+        ...
+
     def listen_tcp(self, address: int, port: int, owner: Owner) -> ListeningSocket:
         """A socket that listens; port 0: one that the kernel chooses."""
         ...
@@ -183,17 +185,18 @@ class HostCounters(Counters):
 class _Entry:
     """A socket that is open: the `data` of its selector key."""
 
-    __slots__ = ("events", "mapping", "open", "owner")
+    __slots__ = ("events", "mapping", "open", "owner", "told")
 
     def __init__(self, owner: Owner, mapping: int | None) -> None:
         self.owner = owner
         self.events = 0
+        self.told = 0  # the last that the selector said
         self.mapping = mapping
         self.open = True
 
 
 class HostSockets:
-    """The real host. It opens sockets and registers them in `selector`, which stays its owner's."""
+    """The real host. It opens sockets and registers them in `selector` (`readiness.py`), which stays its owner's."""
 
     def __init__(
         self,
@@ -238,6 +241,11 @@ class HostSockets:
         """See `Host`."""
         assert isinstance(sock, socket.socket)
         return connect_outcome(sock)
+
+    def ended(self, sock: HostSocket) -> bool:
+        """See `Host`. As of when the owner was last told."""
+        entry = self._entries.get(sock)
+        return entry is not None and entry.told & ENDED != 0
 
     def listen_tcp(self, address: int, port: int, owner: Owner) -> Listening:
         """See `Host`."""
@@ -301,7 +309,7 @@ class HostSockets:
     def watch(self, sock: AnySocket, readable: bool, writable: bool) -> None:
         """See `Host`."""
         entry = self._entries.get(sock)
-        events = (readable and _READ) | (writable and _WRITE)
+        events = (readable and READABLE) | (writable and WRITABLE)
         if entry is None or events == entry.events:
             return
         try:
@@ -311,10 +319,8 @@ class HostSockets:
                 self._selector.modify(sock, events, entry)
             else:
                 self._selector.register(sock, events, entry)
-        except (
-            OSError,
-            KeyError,
-        ):  # the kernel's table of watches is full: the flow's idle time-out will end it
+        except (OSError, KeyError):
+            # The kernel's table of watches is full: the flow's idle time-out will end it.
             self.counters.unwatchable += 1
             events = 0
         entry.events = events
@@ -324,7 +330,8 @@ class HostSockets:
         for key, mask in events:
             entry = key.data
             if entry.__class__ is _Entry and entry.open:  # an owner before it in the batch may have closed it
-                entry.owner.on_host(mask & _READ != 0, mask & _WRITE != 0, now)
+                entry.told = mask
+                entry.owner.on_host(mask & READABLE != 0, mask & WRITABLE != 0, now)
 
     def close(self, sock: AnySocket, *, reset: bool = False) -> None:
         """See `Host`."""
@@ -339,8 +346,10 @@ class HostSockets:
         if reset and isinstance(sock, socket.socket):
             reset_on_close(sock)
         self.counters.closed += 1
-        with suppress(OSError):  # a pending error of a socket that nobody cares for any more
+        try:  # noqa: SIM105 - `suppress` takes longer than all the rest of it
             sock.close()  # type: ignore[union-attr] # every socket in the table is one of ours and has it
+        except OSError:  # a pending error of a socket that nobody cares for any more
+            pass
 
     def close_all(self) -> None:
         """Closes every socket there is, TCP with a reset."""

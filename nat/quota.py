@@ -214,8 +214,8 @@ class Quota:
 
     def poll_at(self) -> int | None:
         """When `on_time` is due."""
-        due = (self.up.wake_at, self.down.wake_at)
-        return min((at for at in due if at is not None), default=None)
+        up, down = self.up.wake_at, self.down.wake_at
+        return down if up is None or (down is not None and down < up) else up
 
     def on_time(self, now: int) -> None:
         """Resumes what waits and may go on."""

@@ -91,6 +91,7 @@ class TcpFlow:
         "_half_open",
         "_interest",
         "_last",
+        "_looks",
         "_nat",
         "_starved",
         "_up_done",
@@ -117,6 +118,7 @@ class TcpFlow:
         self._down_done = False  # host to guest has ended
         # When the host's socket died, while the guest has still to hear what came before.
         self._failed_at: int | None = None
+        self._looks = False  # whether the host's socket is asked for a reset now and then
         self._interest = 0  # what the host's socket is watched for: 1 reading, 2 writing
         self._last = now  # when anything last went either way
         self._endpoints = endpoints
@@ -223,7 +225,7 @@ class TcpFlow:
         sock = self.sock
         assert sock is not None
         self._starved = False
-        quota = self._nat.context.quota
+        quota, host = self._nat.context.quota, self._nat.context.host
         for _ in range(READS_AN_EVENT):
             room = connection.send_room
             if room < self._nat.min_room:
@@ -241,7 +243,7 @@ class TcpFlow:
             self.down += len(data)
             if quota.active:
                 quota.down.went(len(data), now)
-            if len(data) < wanted:
+            if len(data) < wanted and not host.ended(sock):
                 return False  # that was all: another call would only say so
         return False
 
@@ -264,8 +266,9 @@ class TcpFlow:
         if interest != self._interest:
             self._interest = interest
             context.host.watch(sock, readable=interest & _READING != 0, writable=interest & _WRITING != 0)
-        patience = HALF_CLOSED_LOOK_US if self._down_done else self._nat.established_us
-        context.table.deadlines.set(self, now + patience)
+        if self._down_done and not self._looks:
+            self._looks = True
+            context.table.deadlines.set(self, now + HALF_CLOSED_LOOK_US)
 
     def _host_failed(self, connection: Connection, now: int) -> None:
         """The host's socket is dead (C11): whatever the guest was told has arrived may be lost, so it is reset; by `_settle`, which follows."""
@@ -308,8 +311,7 @@ class TcpFlow:
         if self._failed_at is not None:
             self._settle(connection, now)
             return
-        patience = nat.transitory_us if self.sock is None else nat.established_us
-        idle_at = max(self._last, connection.heard_at) + patience
+        idle_at = self._idle_at(connection)
         if now >= idle_at:
             nat.counters.idle += 1  # RFC 5382 REQ-5
             self.abandon()
@@ -321,6 +323,11 @@ class TcpFlow:
                 return
             idle_at = min(idle_at, now + HALF_CLOSED_LOOK_US)
         nat.context.table.deadlines.set(self, idle_at)
+
+    def _idle_at(self, connection: Connection) -> int:
+        """When the flow has been silent for too long. Its deadline in the table is not moved with what passes, only when it comes."""
+        patience = self._nat.transitory_us if self.sock is None else self._nat.established_us
+        return max(self._last, connection.heard_at) + patience
 
     def abandon(self) -> None:
         """See `flows.Flow`: both ends are reset; a SYN that is still held is dropped."""
@@ -354,5 +361,6 @@ class TcpFlow:
             state = "closing"
         else:
             state = _STATES[self._up_done, self._down_done]
+            expires_us = self._idle_at(self._connection)
         guest, guest_port, destination, port = self._endpoints
         return FlowInfo(TCP, guest, guest_port, destination, port, state, self.started, expires_us)

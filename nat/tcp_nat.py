@@ -76,11 +76,11 @@ class TcpNat(Splicer):
         self._listener.close()
 
     def _open(self, incoming: Incoming, now: int) -> None:
-        decision = self.context.admission.ask(incoming.packet, incoming.local_port, incoming.remote_port, now)
+        guest, guest_port, _, port = incoming.key
+        decision = self.context.admission.ask(incoming.packet, port, guest_port, now)
         if decision.outcome not in _MAY_BE:
             turn_away(incoming, decision.outcome)
             return
-        guest = incoming.remote
         if len(self._opening.get(guest, ())) >= self._most_opening or self.context.table.full(TCP, guest):
             self._evict(guest)
         if not self.context.table.admit(TCP, guest, now):
@@ -88,8 +88,7 @@ class TcpNat(Splicer):
             incoming.unreachable(errors.NO_RESOURCES)  # RFC 6888 REQ-11
             self.context.audit.limited(decision)
             return
-        endpoints = (guest, incoming.remote_port, incoming.local, incoming.local_port)
-        flow = TcpFlow(self, endpoints, now)
+        flow = TcpFlow(self, incoming.key, now)
         incoming.owner = flow
         opening = GuestOpening(self, flow, incoming)
         self.add(flow, opening, now)
@@ -105,14 +104,15 @@ class TcpNat(Splicer):
         """Has the host connect to where the guest's SYN leads. Raises OSError."""
         # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
         ttl = max(incoming.ttl - 1, 1)
-        mapping = incoming.remote << 16 | incoming.remote_port
+        guest, guest_port, _, port = incoming.key
+        mapping = guest << 16 | guest_port
         host = self.context.host
         try:
-            return host.connect_tcp(address, incoming.local_port, flow, ttl=ttl, mapping=mapping)
+            return host.connect_tcp(address, port, flow, ttl=ttl, mapping=mapping)
         except OSError as error:
-            if not errors.is_resources(error.errno or 0) or not self._evict(incoming.remote, spare=flow):
+            if not errors.is_resources(error.errno or 0) or not self._evict(guest, spare=flow):
                 raise
-        return host.connect_tcp(address, incoming.local_port, flow, ttl=ttl, mapping=mapping)
+        return host.connect_tcp(address, port, flow, ttl=ttl, mapping=mapping)
 
     def _evict(self, guest: int, spare: TcpFlow | None = None) -> bool:
         """Ends the guest's oldest opening flow; False where it has none but `spare`."""

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from usernat.nat import errors
 from usernat.nat.admission import ADMITTED, ASK, NOBODY, READ, SILENT, Decision
+from usernat.nat.host_tcp import stands
 from usernat.nat.inspection import read_http_name, read_tls_name
 from usernat.policy.decision import TLS_PORT, UNREADABLE
+from usernat.stack.addr import is_loopback
 
 if TYPE_CHECKING:
     from usernat.nat.host_datagram import ReportedError
@@ -115,6 +117,10 @@ class GuestOpening:
             sock = flow.sock = nat.connect(flow, self._decision.address, self._incoming)
         except OSError as error:
             self._failed_at_once(error.errno or 0)
+            return
+        # No network lies between this host and itself: Linux has the answer of its own loopback within the very call.
+        if is_loopback(self._decision.address) and stands(sock):
+            self.on_host(now)
             return
         nat.context.host.watch(sock, readable=False, writable=True)
         nat.context.table.deadlines.set(flow, now + nat.connect_us)

@@ -1,32 +1,46 @@
 """Many deadlines, each moved often and met seldom: TCP re-arms its timer with every segment.
 
-So arming is lazy. The ordered structure holds one entry a key, placed at some time not after the key's deadline. Moving
+So arming is lazy. A heap holds one entry for each key, placed at some time not after the key's deadline. Moving
 a deadline later, or disarming it, only writes the new time beside the key; the entry stays where it is and is placed anew
-once it comes to the front. Moving a deadline earlier moves the entry at once. `next` puts the front right before it
-answers, so its answer is exact: something is due just then.
+once its time comes. Moving a deadline earlier places another entry at once, and the first is left behind, as is that of a key that is cleared. So
+`next` is never too late. It may be too early, where what stood at the front has been moved: then `expire` finds nothing due at that moment, and puts
+the order right.
+
+What was left behind keeps no key alive. It goes when it comes to the front, or when there is more of it than of all else: then the heap
+is built anew, which costs each entry left behind as much as a step or two.
+
+An owner of several such things asks for the `earliest` of them in each step of its loop.
 """
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from sortedcontainers import SortedList
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 K = TypeVar("K")
 
-# Where it is placed (µs), a number that keeps keys from being compared, the key.
-_Entry = tuple[int, int, Any]
+_LEFT_BEHIND = 64  # entries that never matter
+_NOWHERE = -1  # the serial of a timer that has no entry
 
 
 class _Timer:
-    """The state of one key: its deadline (None: disarmed) and its entry in the order."""
+    """The state of one key: its deadline (None: disarmed), and of its entry in the heap the time and the serial."""
 
-    __slots__ = ("entry", "when")
+    __slots__ = ("at", "key", "serial", "when")
 
-    def __init__(self, when: int, entry: _Entry) -> None:
+    def __init__(self, key: Any, when: int, serial: int) -> None:
+        self.key = key
         self.when: int | None = when
-        self.entry = entry
+        self.at = when
+        self.serial = serial
+
+
+# Where it is placed (µs), a serial by which entries never compare equal, the timer; left behind where the timer has another serial.
+_Entry = tuple[int, int, _Timer]
 
 
 class Deadlines(Generic[K]):
@@ -35,11 +49,11 @@ class Deadlines(Generic[K]):
     Keys disarmed by `set(key, None)` are kept until their old time comes up; `clear` lets go of the key at once.
     """
 
-    __slots__ = ("_order", "_serial", "_timers")
+    __slots__ = ("_heap", "_serial", "_timers")
 
     def __init__(self) -> None:
         self._timers: dict[K, _Timer] = {}
-        self._order: SortedList = SortedList()
+        self._heap: list[_Entry] = []
         self._serial = count()
 
     def __len__(self) -> int:
@@ -56,52 +70,62 @@ class Deadlines(Generic[K]):
         timer = self._timers.get(key)
         if timer is not None:
             timer.when = when
-            if when is not None and when < timer.entry[0]:
-                self._order.remove(timer.entry)
-                timer.entry = self._place(key, when)
+            if when is not None and when < timer.at:
+                self._place(timer, when)
+                self._tidy()
         elif when is not None:
-            self._timers[key] = _Timer(when, self._place(key, when))
+            serial = next(self._serial)
+            timer = self._timers[key] = _Timer(key, when, serial)
+            heappush(self._heap, (when, serial, timer))
 
     def clear(self, key: K) -> None:
         """Forget the key. Nothing happens where it is not known."""
         timer = self._timers.pop(key, None)
         if timer is not None:
-            self._order.remove(timer.entry)
+            timer.key = None
+            timer.serial = _NOWHERE
+            self._tidy()
 
     def next(self) -> int | None:
-        """The earliest deadline in µs, exactly; None where none is armed."""
-        while self._order:
-            timer = self._settle(self._order[0])
-            if timer is not None:
-                return timer.when
-        return None
+        """When to call `expire`, in µs: not after the earliest deadline. None where none is armed."""
+        heap = self._heap
+        while heap and heap[0][1] != heap[0][2].serial:
+            heappop(heap)
+        return heap[0][0] if heap else None
 
     def expire(self, now: int) -> list[K]:
         """The keys due at `now` or before, in the order of their deadlines. They are forgotten."""
         due: list[K] = []
-        order = self._order
-        while order and order[0][0] <= now:
-            entry = order[0]
-            if self._settle(entry) is not None:
-                del order[0]
-                del self._timers[entry[2]]
-                due.append(entry[2])
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            at, serial, timer = heappop(heap)
+            if serial != timer.serial:
+                continue
+            if timer.when is not None and timer.when > at:
+                self._place(timer, timer.when)
+                continue
+            del self._timers[timer.key]
+            if timer.when is not None:
+                due.append(timer.key)
         return due
 
-    def _settle(self, front: _Entry) -> _Timer | None:
-        """The timer of the front entry if that stands at its deadline; else move or drop the entry: None."""
-        key = front[2]
-        timer = self._timers[key]
-        if timer.when == front[0]:
-            return timer
-        del self._order[0]
-        if timer.when is None:
-            del self._timers[key]
-        else:
-            timer.entry = self._place(key, timer.when)
-        return None
+    def _place(self, timer: _Timer, when: int) -> None:
+        timer.at = when
+        timer.serial = serial = next(self._serial)
+        heappush(self._heap, (when, serial, timer))
 
-    def _place(self, key: K, when: int) -> _Entry:
-        entry = (when, next(self._serial), key)
-        self._order.add(entry)
-        return entry
+    def _tidy(self) -> None:
+        """Every timer has one entry, so the others are those that were left behind."""
+        if len(self._heap) > 2 * len(self._timers) + _LEFT_BEHIND:
+            self._heap = [entry for entry in self._heap if entry[1] == entry[2].serial]
+            heapify(self._heap)
+
+
+def earliest(polls: Iterable[Callable[[], int | None]]) -> int | None:
+    """The earliest moment that any of them names, None where none does. Each says when something is due, or None."""
+    first = None
+    for poll in polls:
+        at = poll()
+        if at is not None and (first is None or at < first):
+            first = at
+    return first

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from usernat.stack.addr import MAC_ZERO
 from usernat.stack.counters import Counters
+from usernat.stack.deadlines import earliest
+from usernat.stack.early_demux import EarlyDemux
 from usernat.stack.l2.arp import ArpLayer
 from usernat.stack.l2.ethernet import ETHERTYPE_ARP, EthernetLayer
 from usernat.stack.l2.neighbour import NeighbourConfig
@@ -101,6 +103,9 @@ class Interface:
             PROTO_TCP: self.tcp,
             PROTO_ICMP: self.echo,
         }
+        self._early_demux = EarlyDemux(self.ethernet, self.ipv4, self.tcp)
+        self._timed = (self.tcp, self.ethernet, self.arp, self.ipv4)
+        self._polls = tuple(layer.poll_at for layer in self._timed)
         for address, prefix in addresses:
             self.add_address(address, prefix)
         for gateway in gateways:
@@ -112,6 +117,8 @@ class Interface:
         Never raises for what a frame holds: what is wrong with it is counted.
         """
         self._now = now
+        if self._early_demux.receive(frame, now, checksum_ok):
+            return
         arrived = self.ethernet.receive(frame)
         if arrived is None:
             return
@@ -136,22 +143,21 @@ class Interface:
         self._now = now
         frames: list[Frame] = []
         outgoing = self.ethernet.outgoing
-        while len(frames) < budget:
-            if outgoing:
-                frames.append(outgoing.popleft())
-            elif not self._pull(now, budget - len(frames)):
-                break
-        return frames
+        more = True
+        while True:
+            frames += [outgoing.popleft() for _ in range(min(len(outgoing), budget - len(frames)))]
+            if not more or len(frames) >= budget:
+                return frames
+            more = self._pull(now, budget - len(frames))
 
     def poll_at(self) -> int | None:
-        """The next moment, in µs, at which `on_time` has something to do; None where nothing is waited for."""
-        layers = (self.tcp, self.ethernet, self.arp, self.ipv4)
-        return min((due for layer in layers if (due := layer.poll_at()) is not None), default=None)
+        """When to call `on_time`, in µs: not after the next moment at which it has something to do. None where nothing is waited for."""
+        return earliest(self._polls)
 
     def on_time(self, now: int) -> None:
         """Do what is due; `poll_at` is later than `now` afterwards, or None. What it makes to send leaves in `transmit`."""
         self._now = now
-        for layer in (self.tcp, self.ethernet, self.arp, self.ipv4):
+        for layer in self._timed:
             layer.on_time(now)
         failures = self.ethernet.neighbours.failures
         while failures:
@@ -211,7 +217,7 @@ class Interface:
         self.arp.sources = self.ipv4.sources = sources
 
     def _pull(self, now: int, room: int) -> bool:
-        """One turn for each layer that has something to send. False where none has."""
+        """One turn for each layer that has something to send. False where none has any more."""
         if self.icmp.pending:
             self.icmp.transmit(now)
             return True
@@ -220,7 +226,8 @@ class Interface:
             self.udp.transmit(now)
         if self.echo.pending:
             self.echo.transmit(now)
-        return self.tcp.transmit(now, min(room, TCP_TURN) if others else room) > 0 or others
+        turn = min(room, TCP_TURN) if others else room
+        return self.tcp.transmit(now, turn) >= turn or others
 
     def _receive_icmp(self, packet: Packet, now: int) -> None:
         message = self.icmp.receive(packet)

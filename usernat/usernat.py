@@ -17,7 +17,6 @@ So a flood on one side delays the other by one batch, and ACKs answer whole batc
 
 from __future__ import annotations
 
-import asyncio
 import random
 import selectors
 import threading
@@ -25,15 +24,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from usernat.asynchronous import AsyncRunner
 from usernat.config import ConfigError, parse_forward
 from usernat.links.capture import CaptureLink, PcapFile
 from usernat.links.link import Link, LinkClosed
 from usernat.nat.config import ASK_TIMEOUT_S, GatewayConfig, Timeouts
 from usernat.nat.gateway import Gateway, Hooks
 from usernat.nat.host import HostSockets
+from usernat.nat.readiness import make_selector
 from usernat.policy.network_policy import NetworkPolicy
 from usernat.publish import Publication, publish
+from usernat.stack.deadlines import earliest
 from usernat.stack.interface import Interface
 from usernat.turn import Turn
 from usernat.waker import Waker
@@ -41,6 +41,7 @@ from usernat.waker import Waker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from usernat.asynchronous import AsyncRunner
     from usernat.config import Config
     from usernat.nat.asking import Question
     from usernat.nat.audit import Record
@@ -83,7 +84,7 @@ class UserNat:
         mtu = min(config.mtu, link.capabilities.mtu)
         policy = policy or NetworkPolicy.allow_all()
         settings = replace(gateway_config(config, mtu), timeouts=Timeouts(ask=ask_timeout))
-        self._selector = selectors.DefaultSelector()
+        self._selector = make_selector()
         self.interface = Interface(
             mac=gateway_mac(config),
             capabilities=replace(link.capabilities, mtu=mtu),
@@ -97,6 +98,7 @@ class UserNat:
         self._turn = Turn(self._waker.wake)  # `stop` and others may come from any thread
         hooks = Hooks(audit=audit, ask=ask, wake=self._waker.wake)
         self.gateway = Gateway(self.interface, self.host, settings, policy, rng, now, hooks=hooks)
+        self._polls = (self.interface.poll_at, self.gateway.poll_at)
         self._watched = selectors.EVENT_READ
         self._selector.register(self._waker, selectors.EVENT_READ, self._waker)
         self._selector.register(self.link, self._watched, self.link)
@@ -161,7 +163,9 @@ class UserNat:
 
     def poll_at(self) -> float | None:
         """When `process` is next due, in seconds of `time.monotonic()`; a time already past means at once; None: at no time."""
-        deadline = self._deadline(_now())
+        if self._closed:
+            return None
+        deadline = self._deadline(earliest(self._polls), _now())
         return None if deadline is None else deadline / 1e6
 
     def process(self, timeout: float | None = 0.0) -> bool:
@@ -246,10 +250,11 @@ class UserNat:
         """Run on the running event loop until the guest is gone; cancel the task to stop before."""
         async with self:
             assert self._runner is not None
-            # A cancelled task must not cancel what the runner sets.
-            await asyncio.shield(self._runner.finished)
+            await self._runner.gone()
 
     async def __aenter__(self) -> Self:
+        from usernat.asynchronous import AsyncRunner  # noqa: PLC0415 - asyncio is large, and most gateways run without
+
         self._runner = AsyncRunner(self)
         return self
 
@@ -270,7 +275,9 @@ class UserNat:
     # The step
 
     def _step(self, timeout: float | None) -> None:
-        events = self._selector.select(self._wait(timeout))
+        now = _now()
+        timers = earliest(self._polls)
+        events = self._selector.select(self._wait(timeout, timers, now))
         now = _now()
         link = self.link
         incoming = link.pending
@@ -286,15 +293,11 @@ class UserNat:
             for frame, checksum_ok in link.receive(BATCH):
                 receive(frame, now, checksum_ok)
         self.host.dispatch(events, now)
-        self._run_timers(now)
+        if timers is not None and timers <= now:  # what was armed in this step has its time in the next
+            self.interface.on_time(now)
+            self.gateway.on_time(now)
         self._more = self._transmit(now)
         self._watch_link()
-
-    def _run_timers(self, now: int) -> None:
-        for timed in (self.interface, self.gateway):
-            due = timed.poll_at()
-            if due is not None and due <= now:
-                timed.on_time(now)
 
     def _transmit(self, now: int) -> bool:
         """Serve the stack's sockets and let frames out, until neither brings anything new; whether there may be more.
@@ -304,10 +307,10 @@ class UserNat:
         for _ in range(_ROUNDS):
             self.gateway.serve(now)
             budget = min(self.link.room(), BATCH)
-            frames = self.interface.transmit(now, budget) if budget else None
+            frames = self.interface.transmit(now, budget) if budget else []
             if frames:
                 self.link.send(frames)
-            elif not self.interface.has_ready:
+            if len(frames) < max(budget, 1) and not self.interface.has_ready:
                 return False
         return True
 
@@ -317,27 +320,25 @@ class UserNat:
             self._watched = wanted
             self._selector.modify(self.link, wanted, self.link)
 
-    def _wait(self, timeout: float | None) -> float | None:
+    def _wait(self, timeout: float | None, timers: int | None, now: int) -> float | None:
         """Seconds to wait in select: until the next deadline, `timeout` at most."""
         if timeout == 0.0:
             return 0.0
-        now = _now()
-        deadline = self._deadline(now)
+        deadline = self._deadline(timers, now)
         if deadline is None:
             return timeout
         until = max(0, deadline - now) / 1e6
         return until if timeout is None else min(until, timeout)
 
-    def _deadline(self, now: int) -> int | None:
+    def _deadline(self, timers: int | None, now: int) -> int | None:
         """When something is due, µs. A link without room is not waited for here: its descriptor tells when there is some."""
-        if self._closed:
-            return None
         link = self.link
         if link.pending or (self._more and link.room()):
             return now
-        shortage = now + _SHORTAGE_US if link.held and not link.wants_write else None
-        due = (self.interface.poll_at(), self.gateway.poll_at(), link.poll_at(), shortage)
-        return min((at for at in due if at is not None), default=None)
+        if link.held and not link.wants_write:
+            timers = now + _SHORTAGE_US if timers is None else min(timers, now + _SHORTAGE_US)
+        at = link.poll_at()
+        return timers if at is None or (timers is not None and timers < at) else at
 
     def _end(self, reason: str) -> None:
         """Close everything that belongs to the guest, once. `ended` is set last: another thread that reads it finds all of it closed."""

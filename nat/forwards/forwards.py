@@ -13,7 +13,7 @@ from usernat.nat.forwards.udp import UdpForward, UdpForwardCounters
 from usernat.nat.quota import Quota
 from usernat.policy.decision import ALLOW, TCP, FlowRequest, Verdict
 from usernat.policy.limits import UNLIMITED
-from usernat.stack.deadlines import Deadlines
+from usernat.stack.deadlines import Deadlines, earliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +84,7 @@ class Forwards:
         self.udp_counters = UdpForwardCounters()
         self._published: dict[Published, None] = {}
         self._resting: Deadlines[TcpForward] = Deadlines()
+        self._polls = (self._table.deadlines.next, self._resting.next)
 
     def publish(self, forward: Forward) -> Published:
         """Begins a forward, whose `close` ends it. Raises HostError where the host does not let us have the port."""
@@ -111,8 +112,7 @@ class Forwards:
 
     def poll_at(self) -> int | None:
         """When `on_time` is due, None for never."""
-        due = (self._table.deadlines.next(), self._resting.next())
-        return min((when for when in due if when is not None), default=None)
+        return earliest(self._polls)
 
     def on_time(self, now: int) -> None:
         """Does all that is due by now."""

@@ -93,6 +93,7 @@ class EthernetLayer:
 
     mac: our address, six bytes. queue_limit: frames that `outgoing` holds at most.
     outgoing: frames that wait for the interface to take them.
+    longest: frame in bytes that can be received.
     neighbours: the cache through which `send` finds MAC addresses; `neighbours.failures` says who did not answer.
     """
 
@@ -109,9 +110,9 @@ class EthernetLayer:
         self.mac = mac
         self.outgoing: deque[Frame] = deque()
         self.counters = EthernetCounters()
-        self._queue_limit = queue_limit
+        self.queue_limit = queue_limit
         # A device that segments for us hands over what its guest left unsegmented, too.
-        self._longest = HEADER_LENGTH + (MAX_DATAGRAM if capabilities.tx_segmentation else capabilities.mtu)
+        self.longest = HEADER_LENGTH + (MAX_DATAGRAM if capabilities.tx_segmentation else capabilities.mtu)
         # What follows the destination in the header of our frames, by ethertype.
         self._tails = {kind: mac + kind.to_bytes(2, "big") for kind in ETHERTYPES}
         self.neighbours = NeighbourCache(self._tails[ETHERTYPE_IPV4], self.emit, neighbours)
@@ -140,10 +141,19 @@ class EthernetLayer:
         if src == self.mac:
             counters.own_source += 1
             return None
-        if len(frame) > self._longest:
+        if len(frame) > self.longest:
             counters.jumbo += 1
             return None
         return _new(EthernetFrame, (dst, src, ethertype, memoryview(frame)[HEADER_LENGTH:], group))
+
+    def is_sound(self, header: bytes) -> bool:
+        """Whether `receive` lets IPv4 in a unicast frame with this header pass, by the header alone."""
+        dst, src, ethertype = header[:6], header[6:12], int.from_bytes(header[12:], "big")
+        return (
+            dst == self.mac
+            and ethertype == ETHERTYPE_IPV4
+            and not (src[0] & 1 or src in {MAC_ZERO, self.mac})
+        )
 
     def send(
         self,
@@ -181,7 +191,7 @@ class EthernetLayer:
 
     def emit(self, frame: Frame) -> int:
         """Queue a complete frame: SENT, or DROPPED where the queue is full."""
-        if len(self.outgoing) >= self._queue_limit:
+        if len(self.outgoing) >= self.queue_limit:
             self.counters.queue_full += 1
             return DROPPED
         self.outgoing.append(frame)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from usernat.stack.addr import is_loopback, is_multicast, is_unicast
 from usernat.stack.counters import Counters
+from usernat.stack.deadlines import earliest
 from usernat.stack.l3.addresses import ALL_HOSTS, Addresses
 from usernat.stack.l3.icmp_errors import IcmpErrors
 from usernat.stack.l3.icmp_message import CODE_REASSEMBLY_TIMEOUT, CODE_TTL_EXCEEDED, IcmpError
@@ -25,6 +26,7 @@ from usernat.stack.l3.ipv4_output import Ipv4Output
 from usernat.stack.l3.options import OPTIONS_OK, OPTIONS_SOURCE_ROUTE, check_options
 from usernat.stack.l3.packet import Packet
 from usernat.stack.l3.reassembly import Reassembly
+from usernat.stack.l3.segment_output import SegmentOutput
 
 if TYPE_CHECKING:
     from random import Random
@@ -85,9 +87,11 @@ class Ipv4Layer:
         self.errors = IcmpErrors(self.output, addresses, now)
         self.routes = self.output.routes
         self.send = self.output.send
+        self.send_segment = SegmentOutput(self.output, ethernet).send
         self.path_mtu = self.output.path_mtu
         self.source_for = self.output.source_for
         self.doubt = self.output.doubt
+        self._polls = (self.reassembly.poll_at, self.output.path_mtus.poll_at, self.routes.poll_at)
 
     def receive(
         self, payload: memoryview, group: bool, now: int, checksum_ok: bool, link_source: bytes
@@ -167,6 +171,14 @@ class Ipv4Layer:
             self.reassembly.flush(src, dst, proto, ident)
         return packet
 
+    def is_sound(self, src: int, dst: int) -> bool:
+        """Whether `receive` lets datagrams between these unicast addresses pass, by the addresses alone. Counts nothing."""
+        addresses = self.addresses
+        for address in (src, dst):
+            if not is_unicast(address) or is_loopback(address) or address in addresses.broadcasts:
+                return False
+        return src not in addresses.own and (self.any_ip or dst in addresses.own)
+
     def add_address(self, address: int, prefix: int) -> None:
         """Take an address. ValueError for one that cannot be a host's."""
         self.addresses.add(address, prefix)
@@ -201,8 +213,7 @@ class Ipv4Layer:
 
     def poll_at(self) -> int | None:
         """When something here is due."""
-        times = (self.reassembly.poll_at(), self.output.path_mtus.poll_at(), self.routes.poll_at())
-        return min((time for time in times if time is not None), default=None)
+        return earliest(self._polls)
 
     def on_time(self, now: int) -> None:
         """Let go of what has timed out, and tell the senders of what was never put together."""

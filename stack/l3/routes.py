@@ -78,7 +78,7 @@ class Routes:
 
     def poll_at(self) -> int | None:
         """When the next failed gateway gets another chance."""
-        return min(self._dead.values(), default=None)
+        return min(self._dead.values()) if self._dead else None
 
     def on_time(self, now: int) -> None:
         """Give failed gateways whose minute is over another chance."""

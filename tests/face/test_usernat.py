@@ -349,7 +349,7 @@ def test_a_flood_on_the_link_does_not_starve_the_host_side(web: str) -> None:
 
 
 def test_a_platform_without_a_selector_descriptor_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
+    monkeypatch.setattr("usernat.usernat.make_selector", selectors.SelectSelector)
     ours, theirs = memory_pair()
     nat = UserNat(Config(), ours)
     with pytest.raises(OSError, match=r"SelectSelector has no descriptor of its own: use start\(\)"):
@@ -359,7 +359,7 @@ def test_a_platform_without_a_selector_descriptor_is_told_so(monkeypatch: pytest
 
 
 def test_every_selector_of_the_platform_works(monkeypatch: pytest.MonkeyPatch, web: str) -> None:
-    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
+    monkeypatch.setattr("usernat.usernat.make_selector", selectors.SelectSelector)
     ours, theirs = memory_pair()
     with UserNat(loopback(), ours):
         surf(theirs, web)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-import selectors
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 from usernat.nat.host import HostSockets
+from usernat.nat.readiness import make_selector
 
 if TYPE_CHECKING:
     from usernat.nat.host import DatagramSocket
@@ -30,7 +30,7 @@ class Loop:
     """A selector, the host on it, and turns."""
 
     def __init__(self, **options: Any) -> None:
-        self.selector = selectors.DefaultSelector()
+        self.selector = make_selector()
         self.host = HostSockets(self.selector, rng=random.Random(1), **options)
 
     def turn(self, timeout: float = 5.0) -> None:

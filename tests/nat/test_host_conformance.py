@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import selectors
 import socket
 import struct
 import time
@@ -18,6 +17,7 @@ from usernat.fuzz.fakepeers import Peer
 from usernat.nat.host import HostSockets
 from usernat.nat.host_datagram import ReportedError
 from usernat.nat.host_tcp import stands
+from usernat.nat.readiness import make_selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ class Rig(ABC):
 
 class RealRig(Rig):
     def __init__(self) -> None:
-        self.selector = selectors.DefaultSelector()
+        self.selector = make_selector()
         self.host: HostSockets = HostSockets(self.selector)
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
@@ -228,6 +228,34 @@ def test_bytes_and_an_end_arrive_in_order(rig: Rig) -> None:
     assert sock.recv(100) == b""  # and stays so
     assert sock.send(b"still") == 5  # half closed
     rig.until(lambda: rig.peer_got() == (b"still", ""))
+
+
+def test_an_end_is_known_before_it_is_read(rig: Rig) -> None:
+    owner = Recorder()
+    sock = connected(rig, owner)
+    rig.peer_sends(b"hello")
+    rig.until(lambda: owner.readable > 0)
+    assert not rig.host.ended(sock)
+    rig.peer_sends(b"", end=True)
+    rig.until(lambda: rig.host.ended(sock))
+    assert sock.recv(100) == b"hello"
+    assert rig.host.ended(sock)
+    rig.host.close(sock)
+
+
+def test_a_connect_on_the_loopback_can_be_decided_at_once_and_asked_for(rig: Rig) -> None:
+    """Asked before anything was told. Where it is not decided yet, there is no peer."""
+    owner = Recorder()
+    if isinstance(rig, FakeRig):
+        rig.host.tcp[LOOPBACK, rig.port] = Listening(lambda: rig._peer, delay_us=None)
+    sock = rig.host.connect_tcp(LOOPBACK, rig.port, owner)
+    rig.until(lambda: stands(sock))
+    assert rig.host.connect_error(sock) is None
+    refused = rig.host.connect_tcp(LOOPBACK, rig.closed_port, owner)
+    assert not stands(refused)
+    for _ in range(5):
+        rig.turn()
+    assert not stands(refused)
 
 
 def test_a_scatter_list_goes_out_whole_and_shutdown_follows_it(rig: Rig) -> None:

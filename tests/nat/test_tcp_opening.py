@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,9 +25,13 @@ from tests.nat.tcp_kit import PORT, connect, icmp_at_guest, listening, nothing_r
 from usernat.fuzz.fakehost import BLACK_HOLE, Failing, Listening
 from usernat.fuzz.fakepeers import Echo, Peer
 from usernat.nat.config import Limits, Timeouts
+from usernat.nat.gateway import Hooks
 from usernat.nat.host_datagram import ReportedError
 from usernat.policy import FlowRequest, NetworkPolicy, Policy, Verdict
 from usernat.stack.l4.tcp.state import TcpError
+
+if TYPE_CHECKING:
+    from usernat.nat.audit import Record
 
 
 @pytest.mark.rfc("1812", "5.3.1-a")
@@ -221,6 +226,59 @@ def test_host_loopback_through_the_gateways_address() -> None:
     connection.send(b"hello")
     lab.run(100 * MS)
     assert connection.recv(100) == b"hello"
+
+
+def exchange(delay_us: int | None) -> tuple[Any, ...]:
+    """A connection to the host's loopback from SYN to end, and what is left of it in counters and records."""
+    records: list[Record] = []
+    lab = Lab(host_loopback=True, hooks=Hooks(audit=records.append))
+    lab.host.tcp[LOOPBACK, PORT] = Listening(Echo, delay_us=delay_us)
+    connection = connect(lab, to=GATEWAY)
+    connection.send(b"hello")
+    lab.run(100 * MS)
+    got = connection.recv(100)
+    connection.shutdown()
+    lab.run(SECOND)
+    counters = {
+        name: count for name, count in lab.gateway.counters().items() if name.startswith(("nat.", "flows."))
+    }
+    ends = [(record.event, record.up, record.down) for record in records]
+    return (
+        got,
+        connection.at_eof,
+        counters,
+        ends,
+        lab.host.record.opened,
+        lab.host.record.closed,
+        lab.gateway.flows(),
+    )
+
+
+def test_a_connect_that_is_decided_at_once_is_like_any_other() -> None:
+    assert exchange(None) == exchange(1000)
+    got, at_eof, counters, ends, opened, closed, flows = exchange(None)
+    assert (got, at_eof, opened, closed, flows) == (b"hello", True, 1, 1, [])
+    assert counters["nat.tcp.connected"] == counters["nat.tcp.finished"] == 1
+    assert ends == [("decision", 0, 0), ("end", 5, 5)]
+
+
+@pytest.mark.parametrize(("to", "address", "wait"), [(GATEWAY, LOOPBACK, False), (SERVER, SERVER, True)])
+def test_only_a_connect_that_leaves_the_host_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, to: int, address: int, wait: bool
+) -> None:
+    """Elsewhere it takes a round trip, and to ask before would cost a system call for nothing."""
+    lab = Lab(host_loopback=True)
+    lab.host.tcp[address, PORT] = Listening(Echo, delay_us=None)
+    watched: list[tuple[bool, bool]] = []
+    watch = lab.host.watch
+
+    def note(sock: Any, readable: bool, writable: bool) -> None:
+        watched.append((readable, writable))
+        watch(sock, readable, writable)
+
+    monkeypatch.setattr(lab.host, "watch", note)
+    assert connect(lab, to=to).established
+    assert watched == [(False, True)] * wait + [(True, False)]
 
 
 @pytest.mark.rfc("6888", "REQ-4", "REQ-11")

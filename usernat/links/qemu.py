@@ -13,6 +13,7 @@ closes and says so.
 from __future__ import annotations
 
 import socket
+import struct
 from collections import deque
 
 from usernat.links.link import HELD_MAX, MAX_FRAME, Link, LinkClosed, Received, raise_if_gone
@@ -20,6 +21,7 @@ from usernat.links.scatter import send_some
 from usernat.stack.device import Buffer, Capabilities, Frame
 
 LENGTH_SIZE = 4  # bytes
+_length = struct.Struct(">I").unpack_from
 _RECV_SIZE = 128 * 1024  # bytes a system call
 
 
@@ -39,7 +41,13 @@ class FrameReader:
     @property
     def ready(self) -> bool:
         """Whether a whole frame, or a failure, is there already."""
-        return self._next_length() > 0 or self.failure is not None
+        if self.failure is not None:
+            return True
+        start = self._offset + LENGTH_SIZE
+        if start > len(self._buffer):
+            return False
+        (length,) = _length(self._buffer, self._offset)
+        return not 0 < length <= MAX_FRAME or start + length <= len(self._buffer)
 
     def feed(self, data: bytes) -> None:
         """Add what came."""
@@ -49,22 +57,22 @@ class FrameReader:
     def frames(self, limit: int) -> list[Received]:
         """At most `limit` complete frames; sets `failure` at a length that cannot be."""
         frames: list[Received] = []
-        while len(frames) < limit and (length := self._next_length()):
-            start = self._offset + LENGTH_SIZE
-            self._offset = start + length
-            frames.append((self._buffer[start : self._offset], False))
+        buffer, offset = self._buffer, self._offset
+        whole = len(buffer) - LENGTH_SIZE
+        while len(frames) < limit and offset <= whole and self.failure is None:
+            (length,) = _length(buffer, offset)
+            if not 0 < length <= MAX_FRAME:
+                self.failure = (
+                    f"the guest announced a frame of {length} bytes (1 to {MAX_FRAME} are possible)"
+                )
+                break
+            start = offset + LENGTH_SIZE
+            if start + length > len(buffer):
+                break
+            offset = start + length
+            frames.append((buffer[start:offset], False))
+        self._offset = offset
         return frames
-
-    def _next_length(self) -> int:
-        """Length of the frame at the front when all of it is there, else 0."""
-        start = self._offset + LENGTH_SIZE
-        if start > len(self._buffer) or self.failure is not None:
-            return 0
-        length = int.from_bytes(self._buffer[self._offset : start], "big")
-        if not 0 < length <= MAX_FRAME:
-            self.failure = f"the guest announced a frame of {length} bytes (1 to {MAX_FRAME} are possible)"
-            return 0
-        return length if start + length <= len(self._buffer) else 0
 
 
 class QemuLink(Link):
@@ -112,8 +120,9 @@ class QemuLink(Link):
         pieces: deque[Buffer] = deque()
         for frame in frames[:HELD_MAX]:
             length = len(frame)
-            pieces.append(length.to_bytes(LENGTH_SIZE, "big"))
-            pieces += frame.parts
+            first, *others = frame.parts
+            pieces.append(length.to_bytes(LENGTH_SIZE, "big") + first)
+            pieces += others
             self.counters.frames_out += 1
             self.counters.bytes_out += length
         self.counters.overflow += max(0, len(frames) - HELD_MAX)

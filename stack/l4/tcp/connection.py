@@ -57,6 +57,7 @@ class Connection:
     in_trouble: retransmissions go unanswered (R1, §3.8.3 SHLD-9). soft_reports: whether these two are reported (§3.9.1.8 SHLD-20).
     user_timeout_us: R2, None for ever (§3.8.3 MUST-21).
     ttl, tos: of what is sent from now on (MUST-48, MUST-49, SHLD-21, SHLD-22).
+    link_header: of frames of the peer's that the layers below have found sound (`stack/early_demux.py`), empty where there was none.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Connection:
         "keepalive_due",
         "key",
         "layer",
+        "link_header",
         "listener",
         "local",
         "local_port",
@@ -151,9 +153,10 @@ class Connection:
         self.reading_over = False
         self.unfinished = False
         self.queued = False
+        self.link_header = b""
         self.heard_at = now
         self.sent_at = now
-        self._challenges = ChallengeAllowance(config.challenge_acks, config.challenge_window_us)
+        self._challenges: ChallengeAllowance | None = None  # once there was one
 
     def __repr__(self) -> str:
         return (
@@ -173,7 +176,7 @@ class Connection:
         """Whether the peer has finished and everything was read."""
         return self.rcv.finished and not self.rcv.queue.size
 
-    def peek(self, limit: int) -> list[memoryview]:
+    def peek(self, limit: int) -> list[Buffer]:
         """Views of the first `limit` readable bytes, or of fewer. They are of the frames as they arrived and stay valid."""
         return self.rcv.queue.peek(limit)
 
@@ -203,14 +206,17 @@ class Connection:
 
         The connection becomes ready when at least half of the buffer is free again, and when the peer has acknowledged everything.
         """
-        if self.snd.fin_queued or self.state in (CLOSED, TIME_WAIT):
+        snd = self.snd
+        if snd.fin_queued or self.state in (CLOSED, TIME_WAIT):
             return 0
-        return max(0, self.layer.memory.share(self.config.send_buffer) - len(self.snd.queue))
+        queue = snd.queue
+        return max(0, self.layer.memory.share(self.config.send_buffer) - queue.end + queue.start)
 
     @property
     def has_room(self) -> bool:
         """Whether at least half of what may be queued is free."""
-        return 2 * len(self.snd.queue) <= self.layer.memory.share(self.config.send_buffer)
+        queue = self.snd.queue
+        return 2 * (queue.end - queue.start) <= self.layer.memory.share(self.config.send_buffer)
 
     @property
     def unacknowledged(self) -> int:
@@ -224,16 +230,17 @@ class Connection:
         Nagle and cwnd let it: there is no PUSH to wait for (RFC 9293 §3.9.1.2 MUST-60).
         urgent: the peer is told that what is queued so far is urgent (RFC 9293 §3.8.5; RFC 6093 advises against it).
         """
-        room = self.send_room
-        if len(data) > room:
-            data = memoryview(data)[:room]
-        if data:
-            self.snd.queue.append(data)
-            self.layer.memory.used += len(data)
+        room, size = self.send_room, len(data)
+        if size > room:
+            data, size = memoryview(data)[:room], room
+        if size:
+            queue = self.snd.queue
+            queue.append(data)
+            self.layer.memory.used += size
             if urgent:
-                self.snd.urgent = self.snd.queue.end
+                self.snd.urgent = queue.end
             self.wake()
-        return len(data)
+        return size
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 
@@ -318,6 +325,8 @@ class Connection:
 
     def challenge(self, now: int) -> None:
         """A challenge ACK (RFC 5961 §3.2, §4.2, §5.2), while the allowance lasts."""
+        if self._challenges is None:
+            self._challenges = ChallengeAllowance(self.config.challenge_acks, self.config.challenge_window_us)
         if self._challenges.take(now):
             self.layer.counters.challenge_acks += 1
             self.rcv.ack = ACK_NOW

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _pack = struct.Struct(">IIIHHHH").pack  # both ports in one word
 _pack_with_timestamps = struct.Struct(">IIIHHHHIII").pack
-_pack_checksum = struct.Struct(">H").pack_into
 
 MAX_URGENT = 0xFFFF
 
@@ -66,18 +65,28 @@ def emit(
             flags |= ECE
         if ect:
             tos |= ECT_0
+    seq &= MASK
     acked = rcv.rcv_nxt & MASK
     header_length = HEADER_LENGTH + len(sack) + (TIMESTAMPS_LENGTH if timestamps is not None else 0)
     offset_flags = header_length << 10 | flags
-    csum = fold(c.pseudo_sum + header_length + length) if c.tx_checksum else 0
+    total = c.pseudo_sum + header_length + length
     if timestamps is not None:  # RFC 7323 §3.2-b
-        stamps = (TIMESTAMPS_PREFIX, timestamps.value(now), timestamps.recent)
-        header = _pack_with_timestamps(
-            c.ports, seq & MASK, acked, offset_flags, window, csum, urgent, *stamps
-        )
+        tsval, tsecr = timestamps.value(now), timestamps.recent
         timestamps.last_ack_sent = rcv.rcv_nxt
+    if c.tx_checksum:
+        csum = fold(total)
     else:
-        header = _pack(c.ports, seq & MASK, acked, offset_flags, window, csum, urgent)
+        # RFC 9293 §3.1 MUST-2. Words of 32 bits may be added whole (`checksum.py`).
+        total += c.ports + seq + acked + offset_flags + window + urgent + sum_words((sack, *text))
+        if timestamps is not None:
+            total += TIMESTAMPS_PREFIX + tsval + tsecr
+        csum = fold(total) ^ 0xFFFF
+    if timestamps is not None:
+        header = _pack_with_timestamps(
+            c.ports, seq, acked, offset_flags, window, csum, urgent, TIMESTAMPS_PREFIX, tsval, tsecr
+        )
+    else:
+        header = _pack(c.ports, seq, acked, offset_flags, window, csum, urgent)
     if sack:
         header += sack
     rcv.acknowledged()
@@ -105,11 +114,13 @@ def emit_syn(c: Connection, now: int) -> None:
     header_length = HEADER_LENGTH + len(options)
     window = min(c.rcv.limit, 0xFFFF)  # RFC 7323 §2.2-c: never scaled
     csum = fold(c.pseudo_sum + header_length) if c.tx_checksum else 0
-    header = _pack(c.ports, wrap(c.snd.iss), ack, header_length << 10 | flags, window, csum, 0)
+    header = _pack(c.ports, wrap(c.snd.iss), ack, header_length << 10 | flags, window, csum, 0) + options
+    if not c.tx_checksum:
+        header = _with_checksum(header, c.pseudo_sum + header_length)
     c.rcv.acknowledged()
     c.timers.delayed_ack = NEVER
     c.layer.counters.segments_sent += 1
-    _hand_down(c, header + options, [], 0, now, c.tos & ~ECN_MASK)
+    _hand_down(c, header, [], 0, now, c.tos & ~ECN_MASK)
 
 
 def sack_option(c: Connection) -> bytes:
@@ -131,32 +142,15 @@ def sack_option(c: Connection) -> bytes:
 def _hand_down(
     c: Connection, header: bytes, text: list[Buffer], length: int, now: int, tos: int, gso_size: int = 0
 ) -> None:
-    """To IP, with the checksum completed (RFC 9293 §3.1 MUST-2) unless the device does that.
-
-    What IP cannot send counts as sent and lost: the timer brings it back, by then in pieces that fit.
-    """
-    if c.tx_checksum:
-        c.layer.ipv4.send(
-            PROTO_TCP,
-            c.local,
-            c.remote,
-            [header, *text],
-            ttl=c.ttl,
-            tos=tos,
-            gso_size=gso_size,
-            csum_offset=CHECKSUM_OFFSET,
-            now=now,
-        )
-        return
-    parts = [_with_checksum(header, text, c.pseudo_sum + len(header) + length), *text]
-    c.layer.ipv4.send(PROTO_TCP, c.local, c.remote, parts, ttl=c.ttl, tos=tos, now=now)
+    """To IP. What IP cannot send counts as sent and lost: the timer brings it back, by then in pieces that fit."""
+    csum_offset = CHECKSUM_OFFSET if c.tx_checksum else None
+    c.layer.ipv4.send_segment(c.local, c.remote, header, text, length, c.ttl, tos, gso_size, csum_offset, now)
 
 
-def _with_checksum(header: bytes, text: list[Buffer], pseudo_sum: int) -> bytearray:
-    """The header with its checksum over itself, the text and the pseudo-header."""
-    patched = bytearray(header)
-    _pack_checksum(patched, CHECKSUM_OFFSET, fold(pseudo_sum + sum_words((header, *text))) ^ 0xFFFF)
-    return patched
+def _with_checksum(header: bytes, pseudo_sum: int) -> bytes:
+    """The header, where no text follows, with its checksum over itself and the pseudo-header."""
+    checksum = fold(pseudo_sum + sum_words((header,))) ^ 0xFFFF
+    return header[:CHECKSUM_OFFSET] + checksum.to_bytes(2, "big") + header[CHECKSUM_OFFSET + 2 :]
 
 
 def emit_bare(
@@ -169,5 +163,5 @@ def emit_bare(
     remote, remote_port, local, local_port = key
     length = HEADER_LENGTH + len(options)
     header = _pack(local_port << 16 | remote_port, seq, ack, length << 10 | flags, window, 0, 0) + options
-    segment = _with_checksum(header, [], pseudo_header(local, remote, PROTO_TCP, length))
+    segment = _with_checksum(header, pseudo_header(local, remote, PROTO_TCP, length))
     ipv4.send(PROTO_TCP, local, remote, [segment], now=now)

@@ -88,7 +88,8 @@ class Flight:
             return
         piece = Sent(start, end, now, self._count)
         pieces.append(piece)
-        self._enter_time(piece)
+        if self.by_time is not None:
+            self._enter_time(piece)
 
     def resent(self, start: int, end: int, now: int) -> None:
         """Text between these left again."""

@@ -46,17 +46,17 @@ class ReceiveQueue:
             chunks.append(compact(data) if isinstance(data, memoryview) else data)
         self.size += size
 
-    def peek(self, limit: int) -> list[memoryview]:
+    def peek(self, limit: int) -> list[Buffer]:
         """Views of the first `limit` bytes, or of all there are; they stay valid after `consume`."""
-        views: list[memoryview] = []
+        if self.size <= limit and not self._offset:
+            return list(self._chunks)
+        views: list[Buffer] = []
         offset = self._offset
         for chunk in self._chunks:
             if limit <= 0:
                 break
-            view = memoryview(chunk)
-            if offset or len(view) > limit:
-                view = view[offset : offset + limit]
-                offset = 0
+            view = memoryview(chunk)[offset : offset + limit]
+            offset = 0
             views.append(view)
             limit -= len(view)
         return views

@@ -236,16 +236,13 @@ class Receiver:
 
         RFC 7323 §2.3-b: shifted right. §2.4-a: rounded up, for rounding down would show the peer an edge that moves back.
         """
-        rcv_nxt = self.rcv_nxt
+        rcv_nxt, edge, scale = self.rcv_nxt, self.edge, self.scale
         buffer = self._memory.share(self.limit)
-        edge = rcv_nxt + buffer - self.queue.size
-        if edge - self.edge >= min(buffer >> 1, self.mss):  # RFC 9293 §3.8.6.2.2 MUST-39
-            self.edge = edge
-        scale = self.scale
-        field = (self.edge - rcv_nxt + (1 << scale) - 1) >> scale
-        field = min(field, 0xFFFF)
-        shown = rcv_nxt + (field << scale)
-        self.edge = max(self.edge, shown)
+        wanted = rcv_nxt + buffer - self.queue.size
+        if wanted - edge >= min(buffer >> 1, self.mss):  # RFC 9293 §3.8.6.2.2 MUST-39
+            edge = wanted
+        field = min((edge - rcv_nxt + (1 << scale) - 1) >> scale, 0xFFFF)
+        self.edge = max(edge, rcv_nxt + (field << scale))
         return field
 
     def sack_blocks(self, limit: int) -> list[Range]:

@@ -42,15 +42,17 @@ class RttEstimator:
 
     def sample(self, rtt_us: int, now: int, expected: int = 1) -> None:
         """Take in one measurement. expected: how many come in one round trip (RFC 7323 §4.2-a)."""
-        self._note_minimum(rtt_us, now)
-        if not self.srtt_us:
+        srtt = self.srtt_us
+        if not srtt or rtt_us < self._half_min_us or now - self._half_began >= MIN_RTT_WINDOW_US:
+            self._note_minimum(rtt_us, now)
+        if not srtt:
             self.srtt_us = max(SMALLEST_US, float(rtt_us))  # RFC 6298 §2.2-a; zero means "no sample yet"
             self.rttvar_us = rtt_us / 2
         else:
             # RFC 6298 §2.3-a: RTTVAR first, with the old SRTT. §2.3-b: beta 1/4, alpha 1/8
-            error = rtt_us - self.srtt_us
+            error = rtt_us - srtt
             self.rttvar_us += (abs(error) - self.rttvar_us) / (4 * expected)
-            self.srtt_us = max(SMALLEST_US, self.srtt_us + error / (8 * expected))
+            self.srtt_us = max(SMALLEST_US, srtt + error / (8 * expected))
         # RFC 6298 §2.4-a has a floor of one second under all of it. Ours is lower (`config.py` says why), and stands under the variance: where the
         # round trip is long and steady, SRTT + G would be no time to wait.
         self._set(self.srtt_us + max(GRANULARITY_US, self.min_rto_us, 4 * self.rttvar_us))

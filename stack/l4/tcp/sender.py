@@ -162,6 +162,13 @@ class Sender:
         if mended:  # RFC 8985 §7.4-a
             self.cc.on_loss(self.snd_nxt - ack + acked, now)
 
+    def on_next_ack(self, ack: int, echo_us: int | None, now: int) -> None:
+        """What `on_ack` comes to where SND.UNA moves without SACK blocks, nothing is being sent again and no probe is out."""
+        acked = ack - self.snd_una
+        self._advance(ack, echo_us, now)
+        if self.cwnd_limited and not self.marked:
+            self.cc.on_ack(acked, now, self.rtt.srtt_us)
+
     def on_bare_ack(self) -> None:
         """An ACK that acknowledges nothing and carries neither text nor SACK blocks, on a connection with SACK."""
         self.probe.on_ack(self.snd_una, None, bare=True)
@@ -343,7 +350,7 @@ class Sender:
 
     def has_unsent(self) -> bool:
         """Whether there is text or a FIN that has never left."""
-        return self.snd_nxt < self.stream_end
+        return self.snd_nxt < self.queue.end + self.fin_queued
 
     def probe_range(self) -> Range:
         """RFC 9293 §3.8.6.1 MUST-36: one octet, new if all else is acknowledged, else the first of what is out."""

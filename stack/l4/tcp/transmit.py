@@ -83,6 +83,9 @@ def _send_text(c: Connection, now: int, budget: int) -> int:
         if idle:
             snd.cc.on_pause(idle)
             idle = 0
+        if snd.recovery is None and not snd.has_unsent():
+            snd.cwnd_limited = False  # as `next_range` would say: there is nothing more
+            return emitted
     c.unfinished = snd.recovery is not None or snd.has_unsent()
     return emitted
 

@@ -23,6 +23,7 @@ from tests.stack.l4.tcp.states import (
     in_time_wait,
 )
 from tests.stack.packets import GATEWAY, GUEST
+from usernat.stack.l4.tcp.connection import Connection
 from usernat.stack.l4.tcp.header import ACK
 from usernat.stack.l4.tcp.reset import MAX_WAITING
 from usernat.stack.l4.tcp.time_wait import MAX_REPLIES
@@ -65,10 +66,9 @@ def on_another(opening: Callable[[Peer], object], event: Event) -> Event:
 
 
 def deadline(peer: Peer, _: int) -> None:
-    """The next timer fires."""
-    due = peer.layer.poll_at()
-    assert due is not None
-    peer.wait(due - peer.start)
+    """The next timer of a connection fires."""
+    timers = [entry.timers.due() for entry in peer.layer.table.values() if isinstance(entry, Connection)]
+    peer.wait(min(due for due in timers if due is not None) - peer.start)
 
 
 def listening(**options: Any) -> Setup:

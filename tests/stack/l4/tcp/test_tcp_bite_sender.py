@@ -81,7 +81,7 @@ def test_the_first_partial_ack_restarts_the_timer() -> None:
     sacks(peer, 4, at=150 * MS)
     assert peer.conn.timers.retransmit == restarted
     sacks(peer, 10, at=160 * MS)
-    assert peer.layer.poll_at() is None
+    assert peer.conn.timers.due() is None
 
 
 @pytest.mark.rfc("9293", "3.10.8-a", "MUST-35")
@@ -178,7 +178,7 @@ def test_recovery_is_forgotten_once_all_was_acknowledged() -> None:
     assert recovery(peer) is not None
     sacks(peer, 10)
     assert peer.conn.snd.recovery is None
-    assert peer.layer.poll_at() is None
+    assert peer.conn.timers.due() is None
 
 
 @pytest.mark.rfc("9293", "SHLD-7", "MUST-17")

@@ -102,7 +102,7 @@ def test_ack_restarts_the_timer() -> None:
     peer.expects("A", at=100 * MS + rto, seq=1 + SIZE)
     peer.sends("A", ack=1 + 10 * SIZE)
     peer.drain()
-    assert peer.layer.poll_at() is None
+    assert peer.conn.timers.due() is None
 
 
 @pytest.mark.rfc("6298", "3-a")
