@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 BATCH = 64  # frames a call, in and out
 _ROUNDS = 4  # batches out in one step
+_LOOK_US = 1000  # between two looks at all timers, while anything happens
 _SHORTAGE_US = 1000  # until a link short of memory is tried again: no descriptor tells of the end
 
 
@@ -99,6 +100,8 @@ class UserNat:
         hooks = Hooks(audit=audit, ask=ask, wake=self._waker.wake)
         self.gateway = Gateway(self.interface, self.host, settings, policy, rng, now, hooks=hooks)
         self._polls = (self.interface.poll_at, self.gateway.poll_at)
+        self._timers: int | None = None  # when the next of them was due at the last look
+        self._look_at = now
         self._watched = selectors.EVENT_READ
         self._selector.register(self._waker, selectors.EVENT_READ, self._waker)
         self._selector.register(self.link, self._watched, self.link)
@@ -275,9 +278,7 @@ class UserNat:
     # The step
 
     def _step(self, timeout: float | None) -> None:
-        now = _now()
-        timers = earliest(self._polls)
-        events = self._selector.select(self._wait(timeout, timers, now))
+        events = self._selector.select(self._wait(timeout))
         now = _now()
         link = self.link
         incoming = link.pending
@@ -293,9 +294,10 @@ class UserNat:
             for frame, checksum_ok in link.receive(BATCH):
                 receive(frame, now, checksum_ok)
         self.host.dispatch(events, now)
-        if timers is not None and timers <= now:  # what was armed in this step has its time in the next
+        if self._timers is not None and self._timers <= now:
             self.interface.on_time(now)
             self.gateway.on_time(now)
+            self._look_at = now  # again at once: what was armed in this step may be due in the next
         self._more = self._transmit(now)
         self._watch_link()
 
@@ -320,11 +322,21 @@ class UserNat:
             self._watched = wanted
             self._selector.modify(self.link, wanted, self.link)
 
-    def _wait(self, timeout: float | None, timers: int | None, now: int) -> float | None:
-        """Seconds to wait in select: until the next deadline, `timeout` at most."""
+    def _wait(self, timeout: float | None) -> float | None:
+        """Seconds to wait in select: until the next deadline, `timeout` at most.
+
+        All timers are looked at once a millisecond, for that is how exact a wait is, and whenever nothing has happened since the last look: not in
+        each step, of which there are some ten thousand a second.
+        """
+        now = _now()
+        if now >= self._look_at or timeout == 0.0:
+            due = self._timers = earliest(self._polls)
+            self._look_at = now + _LOOK_US
+        else:
+            due = self._look_at if self._timers is None else min(self._timers, self._look_at)
         if timeout == 0.0:
             return 0.0
-        deadline = self._deadline(timers, now)
+        deadline = self._deadline(due, now)
         if deadline is None:
             return timeout
         until = max(0, deadline - now) / 1e6
