@@ -38,6 +38,8 @@ the time, memory or CPU.
 * **Connections a second**: each request has a connection of its own, which the server closes. usernat admits 2,000 new flows a second for each
   guest (a burst of twice that), as RFC 6888 asks for a limit; a rate near that is the limit's.
 * **Start** is the time from the gateway's `exec` until a ping that its guest keeps sending to the host is answered.
+* **Which Python**: one that was built with profile-guided optimisation, as distributions ship it, makes usernat a tenth faster in bulk and a fifth in requests
+  and connections than one that was not, as pyenv builds it unless told otherwise.
 * **Not the same**: slirp4netns copies through libslirp, and its TAP and pasta's have no offloads; usernat has the kernel of the guest hand over and take
   segments of 64 KiB. That is what makes the difference at an MTU of 1500, and why it is smaller at 65520.
 """

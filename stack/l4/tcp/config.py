@@ -40,7 +40,7 @@ class TcpConfig:
     resets_per_second: RSTs for segments that belong to no connection.
     """
 
-    send_buffer: int = 1 << 20
+    send_buffer: int = 2 << 20
     receive_buffer: int = 1 << 20
     initial_receive_window: int = 0xFFFF
     memory: int = 256 << 20
