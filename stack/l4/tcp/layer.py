@@ -213,7 +213,7 @@ class TcpLayer:
     def transmit(self, now: int, budget: int) -> int:
         """Emit at most `budget` frames; returns how many. State moves only with what is emitted."""
         self.now = now
-        emitted = self._replies.transmit(self.ipv4, now, budget)
+        emitted = self._replies.transmit(self.ipv4, now, budget) if self._replies else 0
         work = self.work
         while work and emitted < budget:
             connection = work.popleft()

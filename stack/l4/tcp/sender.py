@@ -252,9 +252,9 @@ class Sender:
     @property
     def may_probe(self) -> bool:
         """RFC 8985 §7.2-a, §7.3-a: whether a tail loss probe, not a time-out, is what comes next."""
-        if not (self.sack and self.probe.is_allowed) or self.probe.due:
+        probe, recovery = self.probe, self.recovery
+        if not self.sack or probe.due or not probe.is_allowed:
             return False
-        recovery = self.recovery
         return recovery is None or (recovery.phase == SIGNS and not recovery.board.sacked)
 
     # -- what leaves --------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def transmit(c: Connection, now: int, budget: int) -> int:
             emitted = _send_control(c, now)
     else:
         emitted = _send_text(c, now, budget)
-        if emitted < budget or not c.unfinished:
+        if (c.rcv.ack == ACK_NOW or c.keepalive_due) and (emitted < budget or not c.unfinished):
             emitted += _send_control(c, now)
     arm(c, now)
     return emitted
@@ -71,7 +71,7 @@ def _send_text(c: Connection, now: int, budget: int) -> int:
         # RFC 5681 §4.1-a: after more than one RTO without sending, the old window says nothing about the path any more
         snd.cc.on_idle()
     while emitted < budget:
-        sack = sack_option(c)
+        sack = sack_option(c) if snd.sack else b""
         room = mss - len(sack)
         # a device would put the same urgent pointer or CWR, and no SACK option, on all segments that it cuts
         alone = sack or snd.urgent > snd.snd_nxt or (c.ecn is not None and c.ecn.capable and snd.cc.lowered)
