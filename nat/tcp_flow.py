@@ -268,7 +268,7 @@ class TcpFlow:
             context.host.watch(sock, readable=interest & _READING != 0, writable=interest & _WRITING != 0)
         if self._down_done and not self._looks:
             self._looks = True
-            context.table.deadlines.set(self, now + HALF_CLOSED_LOOK_US)
+            context.table.deadlines.set(self, min(self._idle_at(connection), now + HALF_CLOSED_LOOK_US))
 
     def _host_failed(self, connection: Connection, now: int) -> None:
         """The host's socket is dead (C11): whatever the guest was told has arrived may be lost, so it is reset; by `_settle`, which follows."""

@@ -45,7 +45,8 @@ def _flow_rows(world: World) -> Iterator[Row]:
     published = world.gateway.counters()["forwards.published"]
     yield "flows", len(flows), limits.total
     yield "forwarded", len(everything) - len(flows), limits.forwarded_tcp + limits.forwarded_udp
-    yield "calling", sum(info.state == "calling" for info in everything), published * limits.forward_opening
+    forwards = published + world.forwards_closed  # what one has accepted goes on when it is closed
+    yield "calling", sum(info.state == "calling" for info in everything), forwards * limits.forward_opening
     yield "host sockets", len(world.host.sockets), len(everything) + published + DNS_SOCKETS
     for (guest, protocol), count in Counter((info.guest, info.protocol) for info in flows).items():
         yield f"{KINDS[protocol]} flows of {guest:#x}", count, caps[KINDS[protocol]]

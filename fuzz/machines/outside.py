@@ -72,6 +72,7 @@ class Outside(HonestGuest):
         published = self._published.pop((protocol, port), None)
         if published is not None:
             published.close()
+            self.world.forwards_closed += 1
         else:
             world = self.world
             if not world.guest.tcp.listeners:

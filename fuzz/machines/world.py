@@ -100,7 +100,7 @@ class Counting(Timed, Protocol):
 class World:
     """See above. Times in µs. The guest has its lease when the constructor returns.
 
-    seed: of all chance. mtu: bytes, of both ends. offload: both devices complete checksums and segment. bounds: of the gateway's tables.
+    forwards_closed: how many there were that are no more. seed: of all chance. mtu: bytes, of both ends. offload: both devices complete checksums and segment. bounds: of the gateway's tables.
     budget: frames that the gateway's link takes per call; 0 while it takes none.
     said: the guest's latest frames. timed: what the loop serves for the guest besides its interface.
     """
@@ -149,6 +149,7 @@ class World:
             reassembly=Reassembly(max_datagrams=self.bounds.datagrams, max_bytes=self.bounds.datagram_bytes),
         )
         self.host = FakeHost(self._dice())
+        self.forwards_closed = 0
         self.host.now = self.now
         policy = NetworkPolicy.allow_all()
         self.gateway = Gateway(self.interface, self.host, self.config, policy, self._dice(), self.now)

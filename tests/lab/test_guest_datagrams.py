@@ -1,4 +1,4 @@
-"""Bursts of UDP between two kernels: datagrams that travel together arrive as they were, and what happens to one of them is told."""
+"""Bursts of UDP between two kernels: datagrams that travel together arrive as they were sent, and what happens to one of them is told."""
 
 from __future__ import annotations
 

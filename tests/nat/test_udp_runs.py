@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.nat.kit import GUEST, MS, OTHER, ROUTER, SECOND, SERVER, Lab
-from tests.nat.udp_kit import PORT, received, reported
+from tests.nat.udp_kit import PORT, only_host_socket, received, reported, talking
 from usernat.fuzz.fakehost import Failing
 from usernat.fuzz.fakesockets import FakeDatagrams
 from usernat.nat.gateway import Hooks
@@ -74,10 +74,10 @@ class FakeRuns(FakeDatagrams):
 class RunLab(Lab):
     """A lab whose host sockets for UDP mappings are those. runs: whether they are."""
 
-    def __init__(self, *, runs: bool = True, refuses: bool = False, **options: Any) -> None:
+    def __init__(self, *, runs: bool = True, refuses: bool = False, mtu: int = 9000, **options: Any) -> None:
         self.records: list[Record] = []
         super().__init__(
-            hooks=Hooks(audit=self.records.append), capabilities=Capabilities(mtu=9000), **options
+            hooks=Hooks(audit=self.records.append), capabilities=Capabilities(mtu=mtu), **options
         )
         self.made: list[FakeRuns] = []
         if runs:
@@ -265,3 +265,37 @@ def test_a_run_that_the_host_refuses_for_good_is_counted_datagram_by_datagram() 
     lab.run(50 * MS)
     assert lab.count("nat.udp.host_full") == 20
     assert lab.count("nat.udp.forwarded") == 1
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_what_is_read_and_dropped_leaves_no_socket_unread(runs: bool) -> None:
+    """A megabyte of a stranger's at once fills nobody's queue, so what comes after it is read."""
+    lab = RunLab(runs=runs, mtu=65535)
+    sock = talking(lab)
+    host = only_host_socket(lab)
+    for _ in range(17):
+        host.arrive(bytes(65000), OTHER, PORT)
+    while lab.host.run(lab.clock.now):
+        pass
+    assert lab.count("nat.udp.filtered") == 17
+    assert lab.count("nat.udp.paused") == 0
+    host.arrive(b"the answer", SERVER, PORT)
+    lab.run(100 * MS)
+    assert received(sock) == [(b"the answer", SERVER, PORT)]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_nor_does_what_a_limit_holds_back(runs: bool) -> None:
+    policy = NetworkPolicy.allow_all().limit(download_bytes_per_second=100_000)
+    lab = RunLab(runs=runs, mtu=65535, policy=policy)
+    sock = talking(lab)
+    host = only_host_socket(lab)
+    for _ in range(17):
+        host.arrive(bytes(65000), SERVER, PORT)
+    while lab.host.run(lab.clock.now):
+        pass
+    lab.run(10 * SECOND)
+    received(sock)
+    host.arrive(b"later", SERVER, PORT)
+    lab.run(SECOND)
+    assert received(sock) == [(b"later", SERVER, PORT)]
