@@ -177,7 +177,9 @@ class DatagramFlow:
             self._deliver(gathered, origin, now)
         if failed:
             self._tell(self.sock.errors())
-        elif room < LARGEST and nat.room() < LARGEST:  # not where what was read did not come to the guest's queue
+        elif (
+            room < LARGEST and nat.room() < LARGEST
+        ):  # not where what was read did not come to the guest's queue
             nat.pause(self)
 
     def _receive(self) -> tuple[Sequence[Buffer], Origin] | None:
