@@ -81,7 +81,7 @@ def error_of_connect(address: str, port: int) -> list[object]:
 
 
 def both_full() -> list[object]:
-    """Write 30 MB to a peer that does the same, neither reading before it must: bytes stuck at first, SHA-256 of what came."""
+    """Write FULL_SIZE to a peer that does the same, neither reading before it must: bytes stuck at first, SHA-256 of what came."""
     sent = memoryview(pattern.content(peers.FULL_SIZE))
     made = hashlib.sha256()
     with _connect(peers.WRITES_BEFORE_READING) as peer:

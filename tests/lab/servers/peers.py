@@ -28,11 +28,11 @@ RESETS_AT_ONCE = 1001  # accepts, then RST
 RESETS_AFTER_DATA = 1002  # 1,000 bytes, then RST once a byte has come
 ANSWERS_AT_END = 1003  # reads to the end of the stream, then answers 1 MB and ends
 ENDS_FIRST = 1004  # greets, ends its own half, reads to the end and notes the hash under "ends-first"
-WRITES_BEFORE_READING = 1005  # writes 30 MB, then reads to the end; notes the hash under "both-full"
+WRITES_BEFORE_READING = 1005  # writes FULL_SIZE, then reads to the end; notes the hash under "both-full"
 NOTES_RESET = 1006  # reads; notes under "reset" whether the stream ended cleanly or by RST
 
 ANSWER_SIZE = 1_000_000
-FULL_SIZE = 30_000_000  # more than all the buffers on the way may grow to
+FULL_SIZE = 80_000_000  # more than all the buffers on the way may grow to: two of 32 MB where a kernel lets them
 GREETING = b"goodbye from this side\n"
 CHUNK = 1 << 18
 
