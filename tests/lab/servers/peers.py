@@ -32,7 +32,9 @@ WRITES_BEFORE_READING = 1005  # writes FULL_SIZE, then reads to the end; notes t
 NOTES_RESET = 1006  # reads; notes under "reset" whether the stream ended cleanly or by RST
 
 ANSWER_SIZE = 1_000_000
-FULL_SIZE = 80_000_000  # more than all the buffers on the way may grow to: two of 32 MB where a kernel lets them
+FULL_SIZE = (
+    80_000_000  # more than all the buffers on the way may grow to: two of 32 MB where a kernel lets them
+)
 GREETING = b"goodbye from this side\n"
 CHUNK = 1 << 18
 
