@@ -76,7 +76,7 @@ class EarlyDemux:
             or version_ihl != _VERSION_IHL
             or flags_offset != FLAG_DF
             or ttl < 2
-            or not _TCP_START + TCP_HEADER - ETHERNET_HEADER <= total_length <= length - ETHERNET_HEADER
+            or not HEADER_LENGTH + TCP_HEADER <= total_length <= length - ETHERNET_HEADER
         ):
             return False
         c = self._table.get((src, source_port, dst, destination_port))

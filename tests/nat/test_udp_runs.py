@@ -267,16 +267,20 @@ def test_a_run_that_the_host_refuses_for_good_is_counted_datagram_by_datagram() 
     assert lab.count("nat.udp.forwarded") == 1
 
 
+def a_megabyte_at_once(lab: RunLab, host: FakeDatagrams, source: int) -> None:
+    for _ in range(17):
+        host.arrive(bytes(65000), source, PORT)
+    while lab.host.run(lab.clock.now):
+        pass
+
+
 @pytest.mark.parametrize("runs", [True, False])
 def test_what_is_read_and_dropped_leaves_no_socket_unread(runs: bool) -> None:
     """A megabyte of a stranger's at once fills nobody's queue, so what comes after it is read."""
     lab = RunLab(runs=runs, mtu=65535)
     sock = talking(lab)
     host = only_host_socket(lab)
-    for _ in range(17):
-        host.arrive(bytes(65000), OTHER, PORT)
-    while lab.host.run(lab.clock.now):
-        pass
+    a_megabyte_at_once(lab, host, OTHER)
     assert lab.count("nat.udp.filtered") == 17
     assert lab.count("nat.udp.paused") == 0
     host.arrive(b"the answer", SERVER, PORT)
@@ -290,10 +294,7 @@ def test_nor_does_what_a_limit_holds_back(runs: bool) -> None:
     lab = RunLab(runs=runs, mtu=65535, policy=policy)
     sock = talking(lab)
     host = only_host_socket(lab)
-    for _ in range(17):
-        host.arrive(bytes(65000), SERVER, PORT)
-    while lab.host.run(lab.clock.now):
-        pass
+    a_megabyte_at_once(lab, host, SERVER)
     lab.run(10 * SECOND)
     received(sock)
     host.arrive(b"later", SERVER, PORT)

@@ -36,6 +36,8 @@ TIMESTAMPS_PREFIX = 0x0101080A  # NOP, NOP, kind 8, length 10
 SACK_OVERHEAD = 4  # NOP, NOP, kind, length
 SACK_BLOCK_LENGTH = 8
 
+# Prefix, TSval and TSecr where they stand in their usual place.
+timestamps_at = struct.Struct(">III").unpack_from
 _pair = struct.Struct(">II")
 
 

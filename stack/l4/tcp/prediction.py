@@ -13,20 +13,17 @@ Whatever is not so goes the long way, and nothing has been touched. Both ways co
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from usernat.stack.checksum import checksum
 from usernat.stack.l4.tcp.header import ACK, HEADER_LENGTH, PSH
-from usernat.stack.l4.tcp.options import TIMESTAMPS_LENGTH, TIMESTAMPS_PREFIX
+from usernat.stack.l4.tcp.options import TIMESTAMPS_LENGTH, TIMESTAMPS_PREFIX, timestamps_at
 from usernat.stack.l4.tcp.seq import HALF, MASK
 from usernat.stack.l4.tcp.state import ESTABLISHED
 from usernat.stack.l4.tcp.timers import NEVER
 
 if TYPE_CHECKING:
     from usernat.stack.l4.tcp.connection import Connection
-
-_timestamps = struct.Struct(">III").unpack_from
 
 WITH_TIMESTAMPS = HEADER_LENGTH + TIMESTAMPS_LENGTH
 # Data offset, reserved bits and flags as one word; `| PSH` makes both forms one.
@@ -76,7 +73,7 @@ def take_predicted(
     else:
         if offset_flags | PSH != _STAMPED or len(segment) < WITH_TIMESTAMPS:
             return False
-        prefix, tsval, tsecr = _timestamps(segment, HEADER_LENGTH)
+        prefix, tsval, tsecr = timestamps_at(segment, HEADER_LENGTH)
         if prefix != TIMESTAMPS_PREFIX or (tsval - timestamps.recent) & MASK >= HALF:
             return False
         text = segment[WITH_TIMESTAMPS:]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from usernat.stack.l4.tcp.header import FIN, FLAG_NAMES, HEADER_LENGTH, SYN, TCP
-from usernat.stack.l4.tcp.options import TIMESTAMPS_LENGTH, TIMESTAMPS_PREFIX, read_options
+from usernat.stack.l4.tcp.options import TIMESTAMPS_LENGTH, TIMESTAMPS_PREFIX, read_options, timestamps_at
 
 if TYPE_CHECKING:
     from usernat.stack.l3.packet import Packet
     from usernat.stack.l4.tcp.options import Options
-
-_timestamps = struct.Struct(">III").unpack_from
 
 
 class Segment:
@@ -88,7 +85,7 @@ def read_segment(packet: Packet) -> Segment | None:
     )
     if header_length > HEADER_LENGTH:  # RFC 9293 §3.1 MUST-5: options of any segment, not of SYNs alone
         if header_length == HEADER_LENGTH + TIMESTAMPS_LENGTH:
-            prefix, tsval, tsecr = _timestamps(payload, HEADER_LENGTH)
+            prefix, tsval, tsecr = timestamps_at(payload, HEADER_LENGTH)
             if prefix == TIMESTAMPS_PREFIX:
                 segment.tsval = tsval
                 segment.tsecr = tsecr
