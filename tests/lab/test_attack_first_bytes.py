@@ -6,12 +6,13 @@ a name: what a guest has found stays bound for a minute at least.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.policed import REFUSED_SECONDS
+from tests.lab.policed import PATIENCE, REFUSED_SECONDS
 from tests.lab.servers.http import FRONT_PAGE
 from tests.lab.servers.places import FOUND, LITERAL, OTHER, SHARED
 from usernat.policy import NetworkPolicy
@@ -197,13 +198,17 @@ def test_c32_names_at_one_address_stay_apart(policed: Suspect, departures: Depar
 def test_c34_a_flow_that_stands_outlives_its_policy(policed: Suspect) -> None:
     """It was decided once. What is new is decided by the new policy."""
     policed.gateway.obey(POLICY)
-    with ThreadPoolExecutor() as pool:
-        begin = f"{CURL} --limit-rate 300k -o /dev/null -w '%{{size_download}}' http://{NAME}/bytes/450000"
-        slow = pool.submit(policed.run, begin)
-        policed.gateway.audited_until(
-            lambda record: (record["event"], record["name"], record["port"]) == ("decision", NAME, 80)
-        )
-        policed.gateway.obey(NetworkPolicy.deny_all())
-        policed.refused(f"{CURL} http://{NAME}/")
-        assert not slow.done()
-        assert slow.result() == "450000"
+    half = ("-T", "-", "-H", "Transfer-Encoding:", "-H", "Content-Length: 6")
+    upload = policed.guest.start(
+        "curl", "-sS", *half, f"http://{NAME}/upload", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert upload.stdin is not None
+    upload.stdin.write(b"old")
+    upload.stdin.flush()
+    policed.gateway.audited_until(
+        lambda record: (record["event"], record["name"], record["port"]) == ("decision", NAME, 80)
+    )
+    policed.gateway.obey(NetworkPolicy.deny_all())
+    policed.refused(f"{CURL} http://{NAME}/")
+    answer, _ = upload.communicate(b"new", timeout=PATIENCE)
+    assert answer.decode() == hashlib.sha256(b"oldnew").hexdigest()
