@@ -227,8 +227,7 @@ class FakeHost:
         """A datagram comes from `source`; whether anybody has the port."""
         sock = self._bound(address, port, UDP)
         if sock is not None:
-            sock.arrived_at = address
-            sock.arrive(data, *source)
+            sock.arrive(data, *source, called=address)
         return sock is not None
 
     # -- the loop -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from usernat.fuzz.fakepeers import Peer
     from usernat.nat.host import Owner
     from usernat.nat.host_datagram import ReportedError
+    from usernat.nat.host_sockets import Origin
     from usernat.stack.device import Buffer
 
 CAPACITY = 256 * 1024  # bytes that a stream socket takes before its peer has read them
@@ -231,48 +232,53 @@ class FakeTcp(FakeSocket):
 
 
 class FakeDatagrams(FakeSocket):
-    """An unconnected UDP or echo socket. `address`, `port`: its own. answered_from: where each answer left from."""
+    """An unconnected UDP or echo socket, which takes and brings datagrams one by one.
+
+    `address`, `port`: its own. left_from: for each datagram that left, the source that was asked for.
+    """
 
     def __init__(self, host: FakeHost, owner: Owner, kind: str, port: int, address: int = 0) -> None:
         super().__init__(host, owner)
         self.kind = kind
         self.address = address
         self.port = port
-        self.arrived_at = 0
-        self.answered_from: list[int] = []
-        self._in: deque[tuple[bytes, int, int, int]] = deque(maxlen=BACKLOG)
+        self.left_from: list[int] = []
+        self._in: deque[tuple[bytes, Origin]] = deque(maxlen=BACKLOG)
         self._reports: deque[ReportedError] = deque(maxlen=BACKLOG)
 
     def readable(self) -> bool:
         """See `FakeSocket`. Errors wake a reader, as EPOLLERR does."""
         return bool(self._in or self._reports or self.error)
 
-    def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
-        """See `usernat.nat.host.DatagramSocket`."""
+    def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool, source: int = 0) -> None:
+        """See `usernat.nat.host_sockets.DatagramSocket`."""
         self.raise_pending()
+        self.left_from.append(source)
         self.host.carry(self, bytes(data), address, port, ttl, df)
 
-    def answer(self, data: Buffer, source: int, address: int, port: int, ttl: int, df: bool) -> None:
-        """See `usernat.nat.host.PublishedSocket`."""
-        self.answered_from.append(source)
-        self.send(data, address, port, ttl, df)
+    def send_run(self, *_run: Any, **_how: Any) -> bool:
+        """See `usernat.nat.host_sockets.DatagramSocket`."""
+        return False
 
-    def receive(self) -> tuple[bytes, int, int, int] | None:
-        """See `usernat.nat.host.DatagramSocket`."""
+    def receive(self) -> tuple[list[Buffer], Origin] | None:
+        """See `usernat.nat.host_sockets.DatagramSocket`."""
         number = self.getsockopt(0, 0)
         if number:
             raise OSError(number, "pending")
-        return self._in.popleft() if self._in else None
+        if not self._in:
+            return None
+        data, origin = self._in.popleft()
+        return [data], origin
 
     def errors(self) -> list[ReportedError]:
-        """See `usernat.nat.host.DatagramSocket`. What is left sets the pending error again, as in Linux."""
+        """See `usernat.nat.host_sockets.DatagramSocket`. What is left sets the pending error again, as in Linux."""
         reports = [self._reports.popleft() for _ in range(min(len(self._reports), ERRORS_A_READ))]
         self.error = self._reports[0].errno if self._reports and self._reports[0].offender is not None else 0
         return reports
 
-    def arrive(self, data: bytes, address: int, port: int, ttl: int = 64) -> None:
-        """A datagram comes; the oldest one goes where there are too many."""
-        self._in.append((data, address, port, ttl))
+    def arrive(self, data: bytes, address: int, port: int, ttl: int = 64, called: int = 0) -> None:
+        """A datagram comes, to the address `called` of the host; the oldest one goes where there are too many."""
+        self._in.append((data, (address, port, ttl, called)))
 
     def fail_later(self, error: ReportedError, address: int, port: int) -> None:
         """An ICMP error comes, or the host finds a fault of its own."""
@@ -280,6 +286,12 @@ class FakeDatagrams(FakeSocket):
         self._reports.append(error)
         if error.offender is not None:
             self.error = error.errno
+
+    def closed_by_owner(self, *, reset: bool) -> None:  # noqa: ARG002 - there is nobody to be told
+        """See `FakeSocket`. Nothing comes out of it any more."""
+        self._in.clear()
+        self._reports.clear()
+        self.error = 0
 
 
 class FakeUdpClient(FakeSocket):
@@ -299,7 +311,7 @@ class FakeUdpClient(FakeSocket):
         received = self._datagrams.receive()
         if received is None:
             raise BlockingIOError(errno.EAGAIN, "nothing there")
-        return received[0][:limit]
+        return bytes(received[0][0][:limit])
 
     def send(self, data: Buffer) -> int:
         """As of a socket."""

@@ -22,14 +22,14 @@ from usernat.nat import errors
 from usernat.nat.admission import ADMITTED, ASK, CLOSED, DENIED, NOBODY, READ
 from usernat.nat.datagram_flow import DatagramFlow
 from usernat.nat.destinations import Budget, Destinations
-from usernat.stack.counters import Counters
+from usernat.nat.host_end import HostEndCounters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usernat.nat.admission import Decision
     from usernat.nat.context import Context
-    from usernat.nat.host import DatagramSocket
+    from usernat.nat.host_sockets import DatagramSocket
     from usernat.stack.device import Buffer
     from usernat.stack.l3.icmp_message import IcmpError
     from usernat.stack.l3.packet import Packet
@@ -46,19 +46,15 @@ _REFUSALS = {
 
 
 @dataclass(slots=True)
-class DatagramCounters(Counters):
+class DatagramCounters(HostEndCounters):
     """Of all flows of one kind; datagrams."""
 
     forwarded: int = 0  # from the guest to the host
     delivered: int = 0  # from the host to the guest
     filtered: int = 0  # from somebody that the guest has not sent to
-    host_full: int = 0  # dropped: the host socket took no more
-    host_failed: int = 0  # dropped: the host could not send it, and the guest was told
     guest_full: int = 0  # dropped: the guest's queue was full
     no_resources: int = 0  # dropped: no flow could be opened, and the guest was told
     not_a_request: int = 0  # dropped: nothing that opens a flow
-    errors_translated: int = 0  # ICMP errors passed on to the guest
-    errors_unmatched: int = 0  # dropped: about no datagram that is remembered
     guest_errors: int = 0  # dropped: errors of guests that are about nothing of another guest
     held_full: int = 0  # dropped: too much waits for somebody's answer
     paused: int = 0  # times that a socket was left unread because the guest's queue was full

@@ -13,16 +13,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usernat.nat.context import microseconds
-from usernat.nat.datagram_flow import LARGEST, MOST_AN_EVENT, DatagramFlow
 from usernat.nat.datagrams import DatagramNat
+from usernat.nat.host_end import LARGEST, MOST_AN_EVENT
 from usernat.policy.decision import ICMP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usernat.nat.context import Context
+    from usernat.nat.datagram_flow import DatagramFlow
     from usernat.nat.destinations import Budget
-    from usernat.nat.host import DatagramSocket
+    from usernat.nat.host_sockets import DatagramSocket
     from usernat.stack.device import Buffer
 
 

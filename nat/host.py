@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from usernat.nat.errors import HostError
 from usernat.nat.host_budget import descriptor_budget
-from usernat.nat.host_datagram import HostEcho, HostPublished, HostUdp, is_own_address
+from usernat.nat.host_datagram import HostEcho, HostUdp, is_own_address
 from usernat.nat.host_ports import TcpPorts
-from usernat.nat.host_published import ListeningSocket, PublishedSocket
+from usernat.nat.host_sockets import DatagramSocket, ListeningSocket
 from usernat.nat.host_tcp import Listening, bind, carry, connect_outcome, listen, reset_on_close
 from usernat.nat.readiness import ENDED, READABLE, WRITABLE
 from usernat.stack.addr import format_ip
@@ -82,32 +82,7 @@ class HostSocket(Protocol):
         ...
 
 
-class DatagramSocket(Protocol):
-    """An unconnected UDP socket (`port` is a port) or an echo socket (`port` is the sequence number of the request)."""
-
-    def fileno(self) -> int:
-        """As of a socket."""
-        ...
-
-    @property
-    def port(self) -> int:
-        """Its own, 0 while nothing has been sent; of an echo socket the identifier, where it is the kernel's."""
-        ...
-
-    def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
-        """Hands one datagram to the host. OSError where it takes none now, or complains of an earlier one."""
-        ...
-
-    def receive(self) -> tuple[bytes, int, int, int] | None:
-        """The next datagram as (data, address, port, TTL), None when there is none. OSError for an earlier datagram's failure."""
-        ...
-
-    def errors(self) -> list[ReportedError]:
-        """What ICMP has reported since the last call, oldest first; may leave some for the next call."""
-        ...
-
-
-AnySocket = HostSocket | DatagramSocket | PublishedSocket | ListeningSocket
+AnySocket = HostSocket | DatagramSocket | ListeningSocket
 
 
 class Host(Protocol):
@@ -146,8 +121,8 @@ class Host(Protocol):
         """An unconnected socket on a port that the kernel chooses."""
         ...
 
-    def publish_udp(self, address: int, port: int, owner: Owner) -> PublishedSocket:
-        """An unconnected socket with that name; port 0: one that the kernel chooses."""
+    def publish_udp(self, address: int, port: int, owner: Owner) -> DatagramSocket:
+        """An unconnected socket with that name, which asks to which address of the host each datagram was sent; port 0: one that the kernel chooses."""
         ...
 
     def connect_udp(self, address: int, port: int, owner: Owner) -> HostSocket:
@@ -276,9 +251,9 @@ class HostSockets:
         self._add(sock, owner)
         return sock
 
-    def publish_udp(self, address: int, port: int, owner: Owner) -> HostPublished:
+    def publish_udp(self, address: int, port: int, owner: Owner) -> HostUdp:
         """See `Host`."""
-        sock = HostPublished(bind(self._socket(socket.SOCK_DGRAM, 0), address, port))
+        sock = HostUdp(bind(self._socket(socket.SOCK_DGRAM, 0), address, port), published=True)
         self._add(sock, owner)
         return sock
 

@@ -25,13 +25,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from usernat.nat import host_segmentation
-from usernat.nat.host_segmentation import UDP_GRO, Origin
+from usernat.nat.host_segmentation import UDP_GRO
 from usernat.stack.addr import format_ip, is_loopback, is_unicast
 from usernat.stack.checksum import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from usernat.nat.host_sockets import Origin
     from usernat.stack.device import Buffer
 
 _LINUX = sys.platform == "linux"
@@ -55,6 +56,9 @@ _SOL_RAW = 255
 _NOT_CUT = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 
 MAX_DATAGRAM = 65535
+# Bytes of datagrams that no kernel cuts; ours cuts none where it does not know the option
+_NEVER_CUT = MAX_DATAGRAM if host_segmentation.CAN_SEGMENT else 0
+_PATHS_KEPT = 8  # of which a socket knows that a run is too large for them
 DEFAULT_TTL = 64
 _ANCILLARY_BYTES = 256
 _QUOTED_BYTES = 64
@@ -194,10 +198,6 @@ class _Datagrams:
         """Gives the descriptor back."""
         self._socket.close()
 
-    def _transmit(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
-        self._set(ttl, df)
-        self._socket.sendto(data, self._address(address, port))
-
     def _address(self, address: int, port: int) -> tuple[str, int]:
         key = address << 16 | port
         if key != self._to_key:
@@ -215,126 +215,105 @@ class _Datagrams:
             )
             self._df = df
 
-    def _note(self, level: int, kind: int, value: bytes) -> None:
-        """Something else that the kernel says of the datagram that is taken."""
-
-    def _take(self) -> tuple[bytes, int, int, int] | None:
+    def _take(self) -> tuple[bytes, list[tuple[int, int, bytes]], tuple[str, int]] | None:
+        """The next datagram, what the kernel says of it, and who has sent it."""
         try:
             if _HAS_ANCILLARY:
                 data, ancillary, _flags, peer = self._socket.recvmsg(MAX_DATAGRAM, _ANCILLARY_BYTES)
-            else:
-                (data, peer), ancillary = self._socket.recvfrom(MAX_DATAGRAM), []
+                return data, ancillary, peer
+            data, peer = self._socket.recvfrom(MAX_DATAGRAM)
         except BlockingIOError:
             return None
-        return data, address_of(peer[0]), peer[1], self._ttl_of(ancillary)
+        return data, [], peer
 
-    def _ttl_of(self, ancillary: list[tuple[int, int, bytes]]) -> int:
-        ttl = DEFAULT_TTL
-        for level, kind, value in ancillary:
-            if level == socket.IPPROTO_IP and kind in (socket.IP_TTL, _IP_RECVTTL) and len(value) >= 4:
-                ttl = int.from_bytes(value[:4], sys.byteorder)
-            else:
-                self._note(level, kind, value)
-        return ttl
+
+def _read_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, int]:
+    """Of what has been received: its TTL, at which size it is to be cut (0: it is one datagram), and to which address of the host it was sent (0: not said)."""
+    ttl, size, called = DEFAULT_TTL, 0, 0
+    for level, kind, value in ancillary:
+        if level == socket.IPPROTO_IP and kind in (socket.IP_TTL, _IP_RECVTTL) and len(value) >= 4:
+            ttl = int.from_bytes(value[:4], sys.byteorder)
+        elif level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(value) >= _PKTINFO.size:
+            called = int.from_bytes(_PKTINFO.unpack_from(value)[1], "big")
+        elif level == socket.IPPROTO_UDP and kind == UDP_GRO and len(value) >= 4:
+            size = int.from_bytes(value[:4], sys.byteorder)
+    return ttl, size, called
+
+
+def _leaving_from(source: int) -> list[tuple[int, int, bytes]]:
+    """The control messages by which a datagram leaves from that address of the host."""
+    if _IP_PKTINFO is None:
+        return []
+    return [(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(0, source.to_bytes(4, "big"), bytes(4)))]
 
 
 class HostUdp(_Datagrams):
-    """An unconnected UDP socket, and a `host_segmentation.RunSocket`."""
+    """An unconnected UDP socket.
+
+    published: it has a port of its own and answers from the address that was spoken to: it may be bound to all of them, and the kernel would take
+    the one that it finds on the way back, of which the client knows nothing.
+    """
 
     __slots__ = ("_ancillary", "_origin", "_peer", "_size", "_too_large")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, published: bool = False) -> None:
         super().__init__(sock)
         # Of the latest run: what the system said of it, and what that means
         self._peer: object = None
         self._ancillary: object = None
-        self._origin: Origin = (0, 0, DEFAULT_TTL)
+        self._origin: Origin = (0, 0, DEFAULT_TTL, 0)
         self._size = 0
-        # Of datagrams that the kernel does not cut, bytes: for whose path they are too large, it seems
-        self._too_large = MAX_DATAGRAM if host_segmentation.CAN_SEGMENT else 0
+        # By address, of the latest few: bytes of datagrams that the kernel does not cut, too large for their path, it seems
+        self._too_large: dict[int, int] = {}
+        host_segmentation.gather(sock)
+        if published and _IP_PKTINFO is not None:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
-    def gather(self) -> None:
-        """See `RunSocket`."""
-        host_segmentation.gather(self._socket)
+    def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool, source: int = 0) -> None:
+        """See `DatagramSocket`."""
+        self._set(ttl, df)
+        if source:
+            self._socket.sendmsg([data], _leaving_from(source), 0, self._address(address, port))
+        else:
+            self._socket.sendto(data, self._address(address, port))
 
-    def receive_run(self) -> tuple[list[Buffer], Origin] | None:
-        """See `RunSocket`."""
-        if not _HAS_ANCILLARY:
-            taken = self._take()
-            return None if taken is None else ([taken[0]], taken[1:])
+    def send_run(
+        self, run: Sequence[Buffer], address: int, port: int, ttl: int, df: bool, source: int = 0
+    ) -> bool:
+        """See `DatagramSocket`."""
+        size = len(run[0])
+        if size >= self._too_large.get(address, _NEVER_CUT):
+            return False
+        self._set(ttl, df)
+        control = host_segmentation.segmented(size)
+        if source:
+            control += _leaving_from(source)
         try:
-            data, ancillary, _flags, peer = self._socket.recvmsg(MAX_DATAGRAM, _ANCILLARY_BYTES)
-        except BlockingIOError:
+            self._socket.sendmsg(run, control, 0, self._address(address, port))
+        except OSError as error:
+            if error.errno in _NOT_CUT:
+                if len(self._too_large) == _PATHS_KEPT:
+                    del self._too_large[next(iter(self._too_large))]
+                self._too_large[address] = size
+            return False
+        return True
+
+    def receive(self) -> tuple[list[Buffer], Origin] | None:
+        """See `DatagramSocket`."""
+        taken = self._take()
+        if taken is None:
             return None
+        data, ancillary, peer = taken
         if ancillary != self._ancillary or peer != self._peer:
-            self._origin = address_of(peer[0]), peer[1], self._ttl_of(ancillary)
+            ttl, self._size, called = _read_ancillary(ancillary)
+            self._origin = address_of(peer[0]), peer[1], ttl, called
             self._peer, self._ancillary = peer, ancillary
         size = self._size
         return [data] if not size else host_segmentation.cut(data, size), self._origin
 
-    def _ttl_of(self, ancillary: list[tuple[int, int, bytes]]) -> int:
-        self._size = 0
-        return super()._ttl_of(ancillary)
-
-    def _note(self, level: int, kind: int, value: bytes) -> None:
-        if level == socket.IPPROTO_UDP and kind == UDP_GRO and len(value) >= 4:
-            self._size = int.from_bytes(value[:4], sys.byteorder)
-
-    def send_run(self, run: Sequence[Buffer], address: int, port: int, ttl: int, df: bool) -> bool:
-        """See `RunSocket`."""
-        size = len(run[0])
-        if size >= self._too_large:
-            return False
-        self._set(ttl, df)
-        try:
-            self._socket.sendmsg(run, host_segmentation.segmented(size), 0, self._address(address, port))
-        except OSError as error:
-            if error.errno in _NOT_CUT:
-                self._too_large = size
-            return False
-        return True
-
-    def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
-        """See `DatagramSocket`."""
-        self._transmit(data, address, port, ttl, df)
-
-    def receive(self) -> tuple[bytes, int, int, int] | None:
-        """See `DatagramSocket`."""
-        return self._take()
-
     def errors(self) -> list[ReportedError]:
         """See `DatagramSocket`."""
         return read_error_queue(self._socket)
-
-
-class HostPublished(HostUdp):
-    """A UDP socket on a port of its own, that answers from the address that was spoken to: it may be bound to all of them, and the kernel would
-    take the one that it finds on the way back, of which the client knows nothing.
-
-    arrived_at: the address of the host to which the latest datagram was sent; 0 where the system does not say.
-    """
-
-    __slots__ = ("arrived_at",)
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        self.arrived_at = 0
-        if _IP_PKTINFO is not None:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-
-    def _note(self, level: int, kind: int, value: bytes) -> None:
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(value) >= _PKTINFO.size:
-            self.arrived_at = int.from_bytes(_PKTINFO.unpack_from(value)[1], "big")
-
-    def answer(self, data: Buffer, source: int, address: int, port: int, ttl: int, df: bool) -> None:
-        """As `send`, from the address `source` of the host, where that is not 0."""
-        self._set(ttl, df)
-        if source and _IP_PKTINFO is not None:
-            control = _PKTINFO.pack(0, source.to_bytes(4, "big"), bytes(4))
-            ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, control)]
-            self._socket.sendmsg([data], ancillary, 0, self._address(address, port))
-        else:
-            self._socket.sendto(data, self._address(address, port))
 
 
 class HostEcho(_Datagrams):
@@ -350,22 +329,36 @@ class HostEcho(_Datagrams):
             blocked = ~(1 << _ECHO_REPLY) & 0xFFFFFFFF
             sock.setsockopt(_SOL_RAW, _ICMP_RAW_FILTER, struct.pack("=I", blocked))
 
-    def send(self, data: Buffer, address: int, port: int, ttl: int, df: bool) -> None:
+    def send(
+        self,
+        data: Buffer,
+        address: int,
+        port: int,
+        ttl: int,
+        df: bool,
+        source: int = 0,  # noqa: ARG002 - nobody has pinged one address of the host rather than another
+    ) -> None:
         """An echo request with the sequence number `port`."""
         self._last_sequence = port
         ident = self.raw_ident or 0  # the kernel writes its own in an unprivileged one, and the checksum
         header = _ECHO.pack(_ECHO_REQUEST, 0, 0, ident, port)
         if self.raw_ident is not None:
             header = _ECHO.pack(_ECHO_REQUEST, 0, checksum(header, data), ident, port)
-        self._transmit(b"".join((header, data)), address, 0, ttl, df)
+        self._set(ttl, df)
+        self._socket.sendto(b"".join((header, data)), self._address(address, 0))
 
-    def receive(self) -> tuple[bytes, int, int, int] | None:
-        """The next echo reply to this binding: (data, address, sequence number, TTL)."""
+    def send_run(self, *_run: object, **_how: object) -> bool:
+        """See `DatagramSocket`: the kernel cuts nothing but UDP."""
+        return False
+
+    def receive(self) -> tuple[list[Buffer], Origin] | None:
+        """The next echo reply to this binding, whose port is the sequence number."""
         for _ in range(_OTHERS_A_READ):
             taken = self._take()
             if taken is None:
                 break
-            message, address, _port, ttl = taken
+            message, ancillary, peer = taken
+            ttl = _read_ancillary(ancillary)[0]
             if len(message) >= 20 and message[0] >> 4 == 4:  # raw, and macOS always: with the IP header
                 ttl = message[8]
                 message = message[(message[0] & 0xF) * 4 :]
@@ -373,7 +366,7 @@ class HostEcho(_Datagrams):
                 continue
             kind, code, _sum, ident, sequence = _ECHO.unpack_from(message)
             if kind == _ECHO_REPLY and code == 0 and self.raw_ident in (None, ident):
-                return message[_ECHO.size :], address, sequence, ttl
+                return [message[_ECHO.size :]], (address_of(peer[0]), sequence, ttl, 0)
         return None
 
     def errors(self) -> list[ReportedError]:

@@ -17,11 +17,9 @@ import socket
 import struct
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from usernat.stack.device import Buffer
 
 # <linux/udp.h>: Python names neither
@@ -29,26 +27,6 @@ _UDP_SEGMENT = 103
 UDP_GRO = 104
 MOST_AT_ONCE = 128  # datagrams that one `recvmsg` may bring (UDP_MAX_SEGMENTS of <linux/udp.h>)
 _SIZE = struct.Struct("=H")
-
-Origin = tuple[int, int, int]
-"""Whence a datagram came: address, port, TTL."""
-
-
-@runtime_checkable
-class RunSocket(Protocol):
-    """A datagram socket that sends and receives many at once, beside `host.DatagramSocket`."""
-
-    def gather(self) -> None:
-        """From now on it is to be read by `receive_run` alone."""
-        ...
-
-    def receive_run(self) -> tuple[Sequence[Buffer], Origin] | None:
-        """The next datagrams of one origin, oldest first, at most MOST_AT_ONCE; None when there are none. OSError for an earlier one's failure."""
-        ...
-
-    def send_run(self, run: Sequence[Buffer], address: int, port: int, ttl: int, df: bool) -> bool:
-        """Hands a run of two or more to the host; False where it does not take them as one, and none has gone."""
-        ...
 
 
 def _can_segment() -> bool:

@@ -12,7 +12,6 @@ Where there is no epoll, `make_selector` hands out the standard library's best, 
 
 from __future__ import annotations
 
-import math
 import select
 import selectors
 from itertools import combinations
@@ -109,10 +108,7 @@ class EpollSelector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[_Key, int]]:
         """What is ready, after `timeout` seconds at the latest (None: no limit; at most one millisecond more)."""
-        if timeout is None or timeout < 0:
-            seconds = -1.0 if timeout is None else 0.0
-        else:
-            seconds = math.ceil(timeout * 1e3) * 1e-3
+        seconds = -1.0 if timeout is None else max(timeout, 0.0)  # which are rounded up to milliseconds
         keys = self._keys
         ready = []
         for descriptor, mask in self._epoll.poll(seconds, min(len(keys), MOST) or 1):
@@ -132,7 +128,5 @@ class EpollSelector(selectors.BaseSelector):
 
 
 def _descriptor(fileobj: FileDescriptorLike) -> int:
-    descriptor = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-    if descriptor < 0:
-        raise ValueError(f"{fileobj!r} has no descriptor")
-    return descriptor
+    """-1 once it is closed, which epoll refuses."""
+    return fileobj if isinstance(fileobj, int) else fileobj.fileno()

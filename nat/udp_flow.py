@@ -15,22 +15,20 @@ from typing import TYPE_CHECKING
 
 from usernat.nat.config import ENDPOINT_INDEPENDENT
 from usernat.nat.context import microseconds
-from usernat.nat.datagram_flow import LARGEST, MOST_AN_EVENT, DatagramFlow
 from usernat.nat.datagrams import DatagramNat
 from usernat.nat.hairpin import Hairpin
-from usernat.nat.host_segmentation import RunSocket
+from usernat.nat.host_end import LARGEST, MOST_AN_EVENT, alike
 from usernat.policy.decision import UDP
-from usernat.stack.l4.udp_run import MAX_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usernat.nat.context import Context
+    from usernat.nat.datagram_flow import DatagramFlow
     from usernat.nat.destinations import Budget
-    from usernat.nat.host import DatagramSocket
+    from usernat.nat.host_sockets import DatagramSocket
     from usernat.stack.device import Buffer
     from usernat.stack.l3.icmp_message import IcmpError
-    from usernat.stack.l4.udp import Datagram
 
 DNS_PORT = 53
 
@@ -53,33 +51,11 @@ class UdpNat(DatagramNat):
 
     def serve(self, now: int) -> None:
         """Takes what guests have sent, and goes on reading for them if it had to stop."""
-        sock = self._socket
-        datagram = sock.recv()
-        while datagram is not None:
-            alike, datagram = self._gather(datagram)
-            self.handle_all(alike, now)
-        self.take_errors(sock)
+        for datagrams in alike(self._socket):
+            self.handle_all(datagrams, now)
+        self.take_errors(self._socket)
         if self._paused and self.room() >= LARGEST:
             self.resume()
-
-    def _gather(self, first: Datagram) -> tuple[list[Datagram], Datagram | None]:
-        """The first and those that follow and differ from it in their data alone; then what comes after them."""
-        alike = [first]
-        recv = self._socket.recv
-        of_first, src_port, dst_port = first.packet, first.src_port, first.dst_port
-        while (datagram := recv()) is not None and len(alike) < MAX_RUN:
-            packet = datagram.packet
-            if (
-                datagram.dst_port != dst_port
-                or datagram.src_port != src_port
-                or packet.dst != of_first.dst
-                or packet.src != of_first.src
-                or packet.ttl != of_first.ttl
-                or packet.df != of_first.df
-            ):
-                break
-            alike.append(datagram)
-        return alike, datagram
 
     def close(self) -> None:
         """Takes nothing from guests any more."""
@@ -109,9 +85,6 @@ class UdpNat(DatagramNat):
     def open_socket(self, flow: DatagramFlow) -> DatagramSocket:
         """See `DatagramNat`."""
         sock = self.context.host.open_udp(flow)
-        if isinstance(sock, RunSocket):
-            sock.gather()
-            flow.runs = sock
         self._hairpin.opened(flow)
         return sock
 

@@ -10,6 +10,7 @@ from usernat.nat.context import Context
 from usernat.nat.flows import FlowInfo, FlowTable
 from usernat.nat.forwards.tcp import TcpForward, TcpForwardCounters
 from usernat.nat.forwards.udp import UdpForward, UdpForwardCounters
+from usernat.nat.forwards.waiting import Waiting
 from usernat.nat.quota import Quota
 from usernat.policy.decision import ALLOW, TCP, FlowRequest, Verdict
 from usernat.policy.limits import UNLIMITED
@@ -20,38 +21,10 @@ if TYPE_CHECKING:
 
     from usernat.nat.forward import Forward
     from usernat.nat.udp_flow import UdpNat
-    from usernat.stack.l4.udp import UdpSocket
 
-MOST_WAITING = 1 << 20  # bytes for the guest that its link has not taken yet
-KEPT = 512  # bytes that a datagram takes here besides its own, about
 REST_US = 100_000  # of a listening socket from which nothing can be accepted
 
 Published = TcpForward | UdpForward
-
-
-class Waiting:
-    """What waits in the sockets of UDP clients until the link of the guest takes it: bounded for all of them together, since a client costs a stranger nothing."""
-
-    __slots__ = ("_bytes", "_sockets")
-
-    def __init__(self) -> None:
-        self._sockets: dict[UdpSocket, None] = {}
-        self._bytes = 0  # at the most: what has left since the last count is not known
-
-    def fits(self, size: int) -> bool:
-        """Whether so many bytes more may wait."""
-        if self._bytes + size + KEPT > MOST_WAITING:
-            self._count()
-        return self._bytes + size + KEPT <= MOST_WAITING
-
-    def add(self, socket: UdpSocket, size: int) -> None:
-        """They do now, in this socket."""
-        self._sockets[socket] = None
-        self._bytes += size + KEPT
-
-    def _count(self) -> None:
-        self._sockets = {socket: None for socket in self._sockets if len(socket.outbox)}
-        self._bytes = sum(socket.outbox.bytes + KEPT * len(socket.outbox) for socket in self._sockets)
 
 
 class Forwards:

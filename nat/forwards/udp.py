@@ -7,32 +7,36 @@ would go without the forward (C55).
 A client is over after silence, as a mapping is, and whoever speaks keeps it (RFC 4787 REQ-6, REQ-6a). When the table is full, new clients are refused by
 silence, since a host socket cannot say more. For the same reason an ICMP error of the guest goes nowhere; one about its answers, which
 the host hears of, goes to the guest.
+
+What a client sends at once is put before the guest at once, and what the guest answers one client at once leaves so (`host_end.py`).
 """
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usernat.nat.context import microseconds
 from usernat.nat.flows import FlowInfo
+from usernat.nat.forwards.waiting import KEPT
+from usernat.nat.host_end import HostEnd, HostEndCounters, alike
 from usernat.policy.decision import UDP
-from usernat.stack.counters import Counters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from usernat.nat.admission import Decision
     from usernat.nat.forward import Forward
     from usernat.nat.forwards.forwards import Forwards
     from usernat.nat.host_datagram import ReportedError
+    from usernat.nat.host_sockets import Origin
+    from usernat.stack.device import Buffer
     from usernat.stack.l3.icmp_message import IcmpError
     from usernat.stack.l4.udp import Datagram, UdpSocket
 
-DATAGRAMS_AN_EVENT = 64
-
 
 @dataclass(slots=True)
-class UdpForwardCounters(Counters):
+class UdpForwardCounters(HostEndCounters):
     """Of all UDP forwards; datagrams, where nothing else is said."""
 
     clients: int = 0  # that have been taken in
@@ -42,12 +46,8 @@ class UdpForwardCounters(Counters):
     no_resources: int = 0  # dropped: a cap or the guest's quota stood in the way of a new client
     bad_source: int = 0  # dropped: from port 0, to which nothing can be answered
     guest_full: int = 0  # dropped: the guest's link does not take them
-    host_full: int = 0  # dropped: the host socket took no more
-    host_failed: int = 0  # dropped: the host could not send it, and the guest was told
     over_quota: int = 0  # dropped: the guest's quota
     guest_errors: int = 0  # ICMP errors of the guest, of which a client cannot be told
-    errors_translated: int = 0  # ICMP errors about answers, passed on to the guest
-    errors_unmatched: int = 0  # dropped: about nobody who is a client now
 
 
 class UdpClient:
@@ -83,23 +83,29 @@ class UdpClient:
         self.up = 0  # bytes of payload
         self.down = 0
 
-    def deliver(self, data: bytes, ttl: int, now: int) -> bool:
-        """Queues a client's datagram for the guest; False where there is no room."""
-        # RFC 1812 §5.3.1-a; a host takes what is for it whatever the TTL
-        if not self.socket.send(data, self.guest, self._forward.forward.guest_port, ttl=max(ttl - 1, 1)):
-            return False
-        self.down += len(data)
+    def deliver(self, datagrams: Sequence[Buffer], ttl: int, now: int) -> tuple[int, int]:
+        """Queues a client's datagrams for the guest: for how many there was room, and their bytes of data."""
+        sock, guest, guest_port = self.socket, self.guest, self._forward.forward.guest_port
+        gateway, port = self._forward.context.config.gateway, sock.port
+        assert port is not None
+        ttl = max(ttl - 1, 1)  # RFC 1812 §5.3.1-a; a host takes what is for it whatever the TTL
+        if not sock.send_all(datagrams, guest, guest_port, src=gateway, src_port=port, ttl=ttl):
+            datagrams = [data for data in datagrams if sock.send(data, guest, guest_port, ttl=ttl)]
+            if not datagrams:
+                return 0, 0
+        size = sum(map(len, datagrams))
+        self.down += size
         self._forward.refresh(self, now)
-        return True
+        return len(datagrams), size
 
     def serve(self, now: int) -> None:
         """Guests have sent to this client's port of the gateway, or complain."""
         guest_port = self._forward.forward.guest_port
-        while (datagram := self.socket.recv()) is not None:
-            if (datagram.src, datagram.src_port) == (self.guest, guest_port):
-                self._forward.answer(self, self._peer, datagram, now)
+        for datagrams in alike(self.socket):
+            if (datagrams[0].src, datagrams[0].src_port) == (self.guest, guest_port):
+                self._forward.answer(self, self._peer, datagrams, now)
             else:
-                self._forward.pass_over(datagram, now)
+                self._forward.pass_over(datagrams, now)
         while self.socket.errors:
             error = self.socket.errors.popleft()
             about = error.dst, int.from_bytes(error.payload[2:4], "big")
@@ -127,13 +133,14 @@ class UdpClient:
         self._forward.forget(self, self._peer)
 
 
-class UdpForward:
-    """An owner of the published socket. forward: with the port that it has."""
+class UdpForward(HostEnd):
+    """The owner of the published socket. forward: with the port that it has."""
+
+    counters: UdpForwardCounters
 
     def __init__(self, forwards: Forwards, forward: Forward) -> None:
         """Binds. Raises HostError."""
-        self.context = forwards.context
-        self.counters = forwards.udp_counters
+        super().__init__(forwards.context, forwards.udp_counters)
         self.closed = False
         self._forwards = forwards
         timeouts = self.context.config.timeouts
@@ -141,45 +148,47 @@ class UdpForward:
         # Of clients that the guest has never answered: strangers who send once must not hold all places for minutes.
         self._unanswered_us = min(self._timeout_us, microseconds(timeouts.udp_dns))
         self._clients: dict[tuple[int, int], UdpClient] = {}
-        self._sock = self.context.host.publish_udp(forward.address, forward.port, self)
-        self.forward = forward._replace(port=self._sock.port)
-        self.context.host.watch(self._sock, readable=True, writable=False)
+        self.sock = self.context.host.publish_udp(forward.address, forward.port, self)
+        self.forward = forward._replace(port=self.sock.port)
+        self.context.host.watch(self.sock, readable=True, writable=False)
 
-    def on_host(self, readable: bool, writable: bool, now: int) -> None:  # noqa: ARG002 - it is watched for reading only
-        """Clients have sent, or ICMP complains of what they were sent."""
-        for count in range(DATAGRAMS_AN_EVENT):
-            if self.closed:  # by somebody who was told of a client
-                return
-            try:
-                received = self._sock.receive()
-            except OSError:  # of an earlier datagram; the error queue knows more
-                self._tell()
-                return
-            if received is None:
-                if count == 0:
-                    self._tell()
-                return
-            self._deliver(*received, now)
+    # -- what clients send ------------------------------------------------------------------------------------------------
 
-    def _deliver(self, data: bytes, address: int, port: int, ttl: int, now: int) -> None:
-        counters, quota = self.counters, self.context.quota
+    def _deliver(self, datagrams: Sequence[Buffer], origin: Origin, now: int) -> None:
+        address, port, ttl, called = origin
+        if self.closed:  # by somebody who was told of a client
+            return
         if port == 0:
-            counters.bad_source += 1  # RFC 768: "no reply"
+            self.counters.bad_source += len(datagrams)  # RFC 768: "no reply"
             return
-        client = self._client((address, port), now)
-        if client is None:
-            counters.no_resources += 1
-            return
-        client.called = self._sock.arrived_at
-        if not self._forwards.waiting.fits(len(data)):
-            counters.guest_full += 1
-        elif quota.active and not quota.datagram_down(len(data), now):
-            counters.over_quota += 1
-        elif client.deliver(data, ttl, now):
-            self._forwards.waiting.add(client.socket, len(data))
-            counters.delivered += 1
-        else:
-            counters.guest_full += 1
+        for begin in range(len(datagrams)):
+            client = self._client((address, port), now)
+            if client is not None:
+                client.called = called
+                self._take_in(client, datagrams[begin:], ttl, now)
+                return
+            self.counters.no_resources += 1
+
+    def _take_in(self, client: UdpClient, datagrams: Sequence[Buffer], ttl: int, now: int) -> None:
+        counters, quota, waiting = self.counters, self.context.quota, self._forwards.waiting
+        room = waiting.room(sum(map(len, datagrams)), len(datagrams))
+        taken: list[Buffer] = []
+        for data in datagrams:
+            weight = len(data) + KEPT
+            if weight > room:
+                counters.guest_full += 1
+            elif quota.active and not quota.datagram_down(len(data), now):
+                counters.over_quota += 1
+            else:
+                room -= weight
+                taken.append(data)
+        if 0 < len(taken) < len(datagrams):
+            taken = [bytes(data) for data in taken]  # a view would keep all that came with it
+        if taken:
+            count, size = client.deliver(taken, ttl, now)
+            waiting.add(client.socket, size, count)
+            counters.delivered += count
+            counters.guest_full += len(taken) - count
 
     def _client(self, peer: tuple[int, int], now: int) -> UdpClient | None:
         """The client at `peer`, who may be new; None where there is no room for one more."""
@@ -189,7 +198,7 @@ class UdpForward:
                 return client
             client.abandon()  # the guest has moved
         context = self.context
-        if context.quota.exhausted or not context.table.admit(UDP, guest, now):
+        if self.closed or context.quota.exhausted or not context.table.admit(UDP, guest, now):
             return None
         try:
             socket = context.interface.udp.bind(context.config.gateway, 0)  # C56
@@ -209,69 +218,34 @@ class UdpForward:
 
     # -- what guests send -------------------------------------------------------------------------------------------------
 
-    def answer(self, client: UdpClient, peer: tuple[int, int], datagram: Datagram, now: int) -> None:
-        """Sends the guest's datagram to the client."""
-        counters, quota, size = self.counters, self.context.quota, len(datagram.data)
+    def answer(
+        self, client: UdpClient, peer: tuple[int, int], datagrams: Sequence[Datagram], now: int
+    ) -> None:
+        """Sends the guest's datagrams, which differ in their data alone, to the client."""
+        counters, quota = self.counters, self.context.quota
         client.answered = True
         self.refresh(client, now)
-        if quota.active and not quota.datagram_up(size, now):
-            counters.over_quota += 1
-            return
-        failure = self._send(datagram, client.called, peer)
-        if failure == 0:
-            client.up += size
-            counters.answered += 1
-        elif failure in (errno.EAGAIN, errno.ENOBUFS):
-            counters.host_full += 1
-        else:
-            counters.host_failed += 1
-            self.context.host_failed(
-                datagram.packet, failure, self._tell() if failure == errno.EMSGSIZE else 0
-            )
+        if quota.active:
+            within = [each for each in datagrams if quota.datagram_up(len(each.data), now)]
+            counters.over_quota += len(datagrams) - len(within)
+            datagrams = within
+        count, size = self._send_all(datagrams, *peer, client.called)
+        counters.answered += count
+        client.up += size
 
-    def _send(self, datagram: Datagram, source: int, peer: tuple[int, int]) -> int:
-        """0 or an errno. A socket may first complain of an earlier datagram, once."""
-        failure = 0
-        for _ in range(2):
-            try:
-                # RFC 1812 §5.3.1-a; the last hop may be the host's loopback, which is here
-                self._sock.answer(datagram.data, source, *peer, max(datagram.ttl - 1, 1), datagram.df)
-            except OSError as error:
-                failure = error.errno or errno.EIO
-            else:
-                return 0
-            if failure in (errno.EAGAIN, errno.EMSGSIZE):
-                break
-            self._tell()
-        return failure
-
-    def pass_over(self, datagram: Datagram, now: int) -> None:
-        """C55: not from the published port, so it has nothing to do with the forward."""
-        self.counters.passed_over += 1
-        self._forwards.udp.handle(datagram.packet, datagram.src_port, datagram.dst_port, datagram.data, now)
+    def pass_over(self, datagrams: Sequence[Datagram], now: int) -> None:
+        """C55: not from the published port, so they have nothing to do with the forward."""
+        self.counters.passed_over += len(datagrams)
+        self._forwards.udp.handle_all(datagrams, now)
 
     def guest_error(self, error: IcmpError, *, ours: bool) -> None:
         """An ICMP error of a guest. ours: about what a client has sent."""
         if ours or not self._forwards.udp.hairpinned(error):
             self.counters.guest_errors += 1
 
-    # -- what the host says -----------------------------------------------------------------------------------------------
-
-    def _tell(self) -> int:
-        """Tells the guest what ICMP has said of its answers; returns the path MTU if the host refused the latest one for its size."""
-        mtu = 0
-        for report in self._sock.errors():
-            if report.offender is None and report.mtu:  # by the host itself, which names no port then
-                mtu = report.mtu
-            elif report.icmp and self._pass_on(report):
-                self.counters.errors_translated += 1
-            else:
-                self.counters.errors_unmatched += 1
-        return mtu
-
-    def _pass_on(self, report: ReportedError) -> bool:
+    def _quote(self, report: ReportedError) -> bytes | None:
         client = self._clients.get((report.address, report.port))
-        return client is not None and self.context.translate(report, client.quote(len(report.data)))
+        return None if client is None else client.quote(len(report.data))
 
     # -- ends -------------------------------------------------------------------------------------------------------------
 
@@ -287,5 +261,5 @@ class UdpForward:
             self.closed = True
             for client in list(self._clients.values()):
                 client.abandon()
-            self.context.host.close(self._sock)
+            self.context.host.close(self.sock)
             self._forwards.forget(self)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.nat.kit import LOOPBACK, Lab
+from tests.nat.kit import GUEST, LOOPBACK, Lab
+from tests.nat.run_kit import RunLab
 from usernat.nat.forward import Forward
 from usernat.nat.forwards.tcp import TcpForward
 from usernat.nat.forwards.udp import UdpForward
@@ -73,3 +74,13 @@ def come(lab: Lab, sock: UdpSocket) -> list[tuple[bytes, int, int]]:
 def sent(lab: Lab) -> list[tuple[bytes, int, int]]:
     """What has left by datagram sockets of the host: data, address, port."""
     return [(data, address, port) for address, port, _ttl, _df, data in lab.host.record.datagrams]
+
+
+def visited(**options: Any) -> tuple[RunLab, UdpSocket, tuple[int, int]]:
+    """A lab with one client, the guest's socket, and under what address and port the guest knows the client."""
+    lab = RunLab(**options)
+    publish_udp(lab)
+    sock = lab.guest.udp.bind(GUEST, INSIDE)
+    lab.host.post(LOOPBACK, OUTSIDE, b"hello", CLIENT)
+    ((_, address, port),) = come(lab, sock)
+    return lab, sock, (address, port)

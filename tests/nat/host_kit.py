@@ -11,7 +11,7 @@ from usernat.nat.host import HostSockets
 from usernat.nat.readiness import make_selector
 
 if TYPE_CHECKING:
-    from usernat.nat.host import DatagramSocket
+    from usernat.nat.host_sockets import DatagramSocket
 
 LOOPBACK = 0x7F000001
 
@@ -53,6 +53,7 @@ def receive(sock: DatagramSocket) -> tuple[bytes, int, int, int]:
     while time.monotonic() < deadline:
         received = sock.receive()
         if received is not None:
-            return received
+            (data,), (address, port, ttl, _called) = received
+            return bytes(data), address, port, ttl
         time.sleep(0.001)
     raise AssertionError("nothing came")

@@ -78,7 +78,8 @@ def datagram(host: HostSockets, kind: str, address: int, ttl: int, size: int | N
         except OSError:
             reply = None
         if reply is not None:
-            found["reply"] = reply[0], format_ip(reply[1]), reply[3]
+            (data,), (answerer, _port, answered_ttl, _called) = reply
+            found["reply"] = bytes(data), format_ip(answerer), answered_ttl
         for report in sock.errors():
             found["error"] = described(report)
         time.sleep(0.002)

@@ -22,8 +22,9 @@ from tests.nat.tcp_kit import connect, listening
 from usernat.fuzz.fakelistening import FakeListening
 from usernat.fuzz.fakepeers import Peer
 from usernat.nat.config import Limits, Timeouts
-from usernat.nat.forwards.forwards import KEPT, MOST_WAITING, REST_US
+from usernat.nat.forwards.forwards import REST_US
 from usernat.nat.forwards.tcp import ACCEPTS_AN_EVENT
+from usernat.nat.forwards.waiting import KEPT, MOST_WAITING
 from usernat.stack.l4 import udp
 from usernat.stack.l4.tcp.incoming import Incoming
 

@@ -64,7 +64,7 @@ def test_answers_leave_from_the_address_that_was_spoken_to() -> None:
         ((_, address, port),) = come(lab, sock)
         sock.send(b"y", address, port)
         lab.run(SECOND)
-    assert host_socket.answered_from == [ABROAD, SERVER]
+    assert host_socket.left_from == [ABROAD, SERVER]
 
 
 def test_c55_what_a_guest_sends_to_a_forwards_port_goes_where_it_would_without_it() -> None:

@@ -6,24 +6,25 @@ import socket
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.nat.host_kit import LOOPBACK, Loop, Recorder, free_port
-from usernat.nat.host_segmentation import CAN_SEGMENT, MOST_AT_ONCE, RunSocket, cut
+from usernat.nat.host_segmentation import MOST_AT_ONCE, cut
+from usernat.stack.addr import format_ip
 from usernat.stack.l4.udp_run import runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from usernat.nat.host_datagram import HostUdp
-    from usernat.nat.host_segmentation import Origin
+    from usernat.nat.host_sockets import Origin
     from usernat.stack.device import Buffer
 
-pytestmark = pytest.mark.skipif(not CAN_SEGMENT, reason="the kernel has no UDP_SEGMENT")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="UDP_SEGMENT is Linux's, from 4.18 on")
 UDP_SEGMENT = 103
 
 
@@ -37,11 +38,27 @@ def peer() -> Iterator[socket.socket]:
         yield made
 
 
-def gathering(loop: Loop) -> HostUdp:
-    sock = loop.host.open_udp(Recorder())
-    assert isinstance(sock, RunSocket)
-    sock.gather()
-    return sock
+class Counting:
+    """A socket whose calls of `sendmsg` are noted."""
+
+    def __init__(self, sock: Any, calls: list[int]) -> None:
+        self._sock = sock
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendmsg(self, run: list[Buffer], *options: Any) -> int:
+        self._calls.append(len(run))
+        sent: int = self._sock.sendmsg(run, *options)
+        return sent
+
+
+def counted(sock: HostUdp) -> list[int]:
+    """How many datagrams each call has from now on."""
+    calls: list[int] = []
+    sock._socket = Counting(sock._socket, calls)  # type: ignore[assignment] # it has all that is used
+    return calls
 
 
 def receive_runs(sock: HostUdp, number: int) -> list[tuple[list[Buffer], Origin]]:
@@ -50,7 +67,7 @@ def receive_runs(sock: HostUdp, number: int) -> list[tuple[list[Buffer], Origin]
     deadline = time.monotonic() + 5
     while sum(len(run) for run, _ in found) < number:
         assert time.monotonic() < deadline
-        received = sock.receive_run()
+        received = sock.receive()
         if received is not None:
             found.append(received)
     return found
@@ -97,11 +114,38 @@ def test_a_run_that_is_too_large_is_refused_and_its_size_not_tried_again(loop: L
         to = LOOPBACK, peer.getsockname()[1], 64
         # Loopback has no smaller path MTU; the lab has (`tests/lab/test_guest_datagrams.py`).
         assert not sock.send_run([bytes(40000), bytes(40000)], *to, df=False)
-        assert sock._too_large == 40000
         with pytest.raises(BlockingIOError):
             peer.recv(1)
+        calls = counted(sock)
         assert not sock.send_run([bytes(50000), bytes(1)], *to, df=False)
+        assert calls == []
         assert sock.send_run([bytes(30000), bytes(1)], *to, df=False)
+        assert len(calls) == 1
+
+
+def test_a_path_with_a_small_mtu_costs_the_others_nothing(loop: Loop, peer: socket.socket) -> None:
+    """Which paths those are is known of the latest few."""
+    sock = loop.host.open_udp(Recorder())
+    port = peer.getsockname()[1]
+    too_large, fitting = [bytes(40000)] * 2, [bytes(30000)] * 2
+
+    def offered(address: int, run: list[bytes]) -> bool:
+        calls = counted(sock)
+        sock.send_run(run, address, port, 64, df=False)
+        return bool(calls)
+
+    assert offered(LOOPBACK + 1, too_large)
+    assert not offered(LOOPBACK + 1, too_large)
+    assert offered(LOOPBACK + 2, too_large), "of another path nothing is known"
+    assert offered(LOOPBACK + 1, fitting)
+    for _ in range(2):
+        assert not offered(LOOPBACK + 2, too_large)
+        assert not offered(LOOPBACK + 1, too_large)
+    for other in range(3, 100):
+        offered(LOOPBACK + other, too_large)
+    assert not offered(LOOPBACK + 99, too_large)
+    assert len(sock._too_large) < 10
+    assert offered(LOOPBACK + 1, too_large)
 
 
 @pytest.mark.rfc("4787", "REQ-12", "REQ-12b")
@@ -122,14 +166,14 @@ def test_a_closed_port_is_told_after_a_run_and_the_socket_lives_on(loop: Loop, p
 def test_what_was_never_taken_apart_is_cut_here(
     loop: Loop, peer: socket.socket, size: int, whole: int
 ) -> None:
-    sock = gathering(loop)
+    sock = loop.host.open_udp(Recorder())
     data = bytes(range(256)) * 256
     peer.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 33)
     control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))]
     sock.send(b"here I am", LOOPBACK, peer.getsockname()[1], 64, df=False)
     peer.sendmsg([data[:whole]], control, 0, peer.recvfrom(99)[1])
     pieces = [data[at : min(at + size, whole)] for at in range(0, whole, size)]
-    origin = LOOPBACK, peer.getsockname()[1], 33
+    origin = LOOPBACK, peer.getsockname()[1], 33, 0
     found = receive_runs(sock, len(pieces))
     assert [(list(map(bytes, run)), origin) for run, origin in found] == [(pieces, origin)]
     assert len(pieces) <= MOST_AT_ONCE
@@ -137,7 +181,7 @@ def test_what_was_never_taken_apart_is_cut_here(
 
 def test_runs_and_single_datagrams_in_turn_from_two_peers(loop: Loop, peer: socket.socket) -> None:
     """What is kept of the run before means nothing for another origin, TTL or size."""
-    sock = gathering(loop)
+    sock = loop.host.open_udp(Recorder())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         sock.send(b"x", LOOPBACK, peer.getsockname()[1], 64, df=False)
@@ -156,18 +200,29 @@ def test_runs_and_single_datagrams_in_turn_from_two_peers(loop: Loop, peer: sock
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
             control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))] if number > 1 else []
             sender.sendmsg([bytes(size * number)], control, 0, to)
-            expected.append(([bytes(size)] * number, (LOOPBACK, sender.getsockname()[1], ttl)))
+            expected.append(([bytes(size)] * number, (LOOPBACK, sender.getsockname()[1], ttl, 0)))
         found = receive_runs(sock, 15)
     assert [(list(map(bytes, run)), origin) for run, origin in found] == expected
-    assert sock.receive_run() is None
+    assert sock.receive() is None
 
 
-def test_a_published_socket_is_not_gathering(loop: Loop, peer: socket.socket) -> None:
-    """It is read one by one."""
-    sock = loop.host.publish_udp(LOOPBACK, 0, Recorder())
+def test_a_published_socket_takes_and_brings_runs_for_each_of_its_addresses(
+    loop: Loop, peer: socket.socket
+) -> None:
+    """What leaves, leaves from the address that was spoken to, whole runs too."""
+    sock = loop.host.publish_udp(0, 0, Recorder())
     control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", 10))]
-    peer.sendmsg([bytes(30)], control, 0, ("127.0.0.1", sock.port))
-    assert [(received or [b""])[0] for received in (sock.receive() for _ in range(3))] == [bytes(10)] * 3
+    run = [bytes([number]) * 10 for number in range(5)] + [b"end"]
+    came_from = LOOPBACK, peer.getsockname()[1], 64
+    for called in (LOOPBACK + 1, LOOPBACK + 2, LOOPBACK):
+        peer.sendmsg([b"".join(run)], control, 0, (format_ip(called), sock.port))
+        assert [(list(map(bytes, found)), origin) for found, origin in receive_runs(sock, 6)] == [
+            (run, (*came_from, called))
+        ]
+        assert sock.send_run(run, *came_from, df=False, source=called)
+        sock.send(b"and one", *came_from, df=False, source=called)
+        expected = (format_ip(called), sock.port)
+        assert [peer.recvfrom(99) for _ in range(7)] == [(data, expected) for data in [*run, b"and one"]]
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))

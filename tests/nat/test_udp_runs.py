@@ -9,100 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.nat.kit import GUEST, MS, OTHER, ROUTER, SECOND, SERVER, Lab
+from tests.nat.kit import GUEST, MS, OTHER, ROUTER, SECOND, SERVER
+from tests.nat.run_kit import FakeRuns, RunLab
 from tests.nat.udp_kit import PORT, only_host_socket, received, reported, talking
 from usernat.fuzz.fakehost import Failing
 from usernat.fuzz.fakesockets import FakeDatagrams
-from usernat.nat.gateway import Hooks
 from usernat.nat.host_datagram import ReportedError
-from usernat.nat.host_segmentation import MOST_AT_ONCE, RunSocket
 from usernat.policy import NetworkPolicy
-from usernat.stack.device import Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from usernat.nat.audit import Record
-    from usernat.nat.host import Owner
-    from usernat.stack.device import Buffer
-    from usernat.stack.l4.udp import UdpSocket
 
 LIMITS = {"upload_bytes_per_second": 100_000, "download_bytes_per_second": 100_000}
-
-
-class FakeRuns(FakeDatagrams):
-    """A host socket that can do what Linux can. refuses: it takes no run, as for a path on which the kernel does not cut."""
-
-    def __init__(self, host: Any, owner: Owner, port: int, *, refuses: bool) -> None:
-        super().__init__(host, owner, "udp", port)
-        self.refuses = refuses
-        self.gathers = False
-        self.sent: list[int] = []
-        self.brought: list[int] = []
-
-    def gather(self) -> None:
-        self.gathers = True
-
-    def receive(self) -> tuple[bytes, int, int, int] | None:
-        assert not self.gathers
-        return super().receive()
-
-    def receive_run(self) -> tuple[Sequence[Buffer], tuple[int, int, int]] | None:
-        first = super().receive()
-        if first is None:
-            return None
-        data, *origin = first
-        run: list[Buffer] = [data]
-        while self._in and list(self._in[0][1:]) == origin and len(run) < MOST_AT_ONCE:
-            run.append(self._in.popleft()[0])
-        self.brought.append(len(run))
-        return run, (origin[0], origin[1], origin[2])
-
-    def send_run(self, run: Sequence[Buffer], address: int, port: int, ttl: int, df: bool) -> bool:
-        assert len(run) > 1
-        assert all(len(data) == len(run[0]) for data in run[:-1])
-        assert 0 < len(run[-1]) <= len(run[0])
-        if self.refuses or self.error or (df and len(run[0]) + 28 > self.host.mtu):
-            self.error = 0
-            return False
-        self.sent.append(len(run))
-        for data in run:
-            self.host.carry(self, bytes(data), address, port, ttl, df)
-        return True
-
-
-class RunLab(Lab):
-    """A lab whose host sockets for UDP mappings are those. runs: whether they are."""
-
-    def __init__(self, *, runs: bool = True, refuses: bool = False, mtu: int = 9000, **options: Any) -> None:
-        self.records: list[Record] = []
-        super().__init__(
-            hooks=Hooks(audit=self.records.append), capabilities=Capabilities(mtu=mtu), **options
-        )
-        self.made: list[FakeRuns] = []
-        if runs:
-            self.host.open_udp = lambda owner: self._open(owner, refuses=refuses)  # type: ignore[method-assign]
-
-    def _open(self, owner: Owner, *, refuses: bool) -> FakeRuns:
-        sock = FakeRuns(self.host, owner, next(self.host._ports), refuses=refuses)
-        self.host._add(sock)
-        self.made.append(sock)
-        return sock
-
-    def outcome(self, *socks: UdpSocket) -> dict[str, Any]:
-        """All that there is to be seen."""
-        counters = {
-            name: value
-            for name, value in self.gateway.counters().items()
-            if name.startswith(("nat.udp", "quota", "audit", "nat.destinations"))
-        }
-        sent, came = self.host.record.datagrams, [received(sock) for sock in socks]
-        errors = [
-            [(error.type, error.code, error.source, bytes(error.datagram)) for error in sock.errors]
-            for sock in socks
-        ]
-        self.gateway.close()
-        return {"sent": sent, "came": came, "counters": counters, "errors": errors, "records": self.records}
 
 
 class Burst:
@@ -150,18 +69,35 @@ def play(lab: RunLab, bursts: list[Burst], pause: int) -> dict[str, Any]:
                 host.arrive(data, *burst.to, burst.ttl)
         lab.run(pause)
     lab.run(SECOND)
-    return lab.outcome(*socks)
+    counters = {
+        name: value
+        for name, value in lab.gateway.counters().items()
+        if name.startswith(("nat.udp", "quota", "audit", "nat.destinations"))
+    }
+    came = [received(sock) for sock in socks]
+    errors = [
+        [(error.type, error.code, error.source, bytes(error.datagram)) for error in sock.errors]
+        for sock in socks
+    ]
+    lab.gateway.close()
+    return {
+        "sent": lab.host.record.datagrams,
+        "came": came,
+        "counters": counters,
+        "errors": errors,
+        "records": lab.records,
+    }
 
 
 @settings(max_examples=60)
 @given(BURSTS, st.booleans(), st.booleans(), st.sampled_from([2 * MS, 50 * MS]))
 def test_a_host_that_takes_runs_sees_and_shows_what_another_does(
-    bursts: list[Burst], limited: bool, refuses: bool, pause: int
+    bursts: list[Burst], limited: bool, cuts: bool, pause: int
 ) -> None:
     """Datagrams, counters, quota, ICMP errors and the bytes in the audit."""
     policy = NetworkPolicy.allow_all().limit(**LIMITS) if limited else NetworkPolicy.allow_all()
     options: dict[str, Any] = {"policy": policy, "host": {"mtu": 1500}}
-    general, fast = RunLab(runs=False, **options), RunLab(refuses=refuses, **options)
+    general, fast = RunLab(runs=False, **options), RunLab(cuts=cuts, **options)
     for lab in (general, fast):
         lab.host.routers = (ROUTER,)  # TTL 2 dies there
     expected = play(general, bursts, pause)
@@ -177,9 +113,8 @@ def test_a_burst_is_few_calls_and_comes_whole() -> None:
         sock.send(b"x" * 1200, SERVER, PORT)
     sock.send(b"x" * 100, SERVER, PORT)
     lab.run(50 * MS)
-    (host,) = lab.made
-    assert isinstance(host, RunSocket)
-    assert host.gathers
+    host = only_host_socket(lab)
+    assert isinstance(host, FakeRuns)
     assert sum(host.sent) == 31
     for number in range(40):
         host.arrive(bytes([number]) * 1200, SERVER, PORT)
@@ -255,7 +190,7 @@ def test_an_error_about_a_run_reaches_the_guest_and_the_rest_goes_on() -> None:
 
 
 def test_a_run_that_the_host_refuses_for_good_is_counted_datagram_by_datagram() -> None:
-    lab = RunLab(refuses=True)
+    lab = RunLab(cuts=False)
     sock = lab.guest.udp.bind(GUEST, 4000)
     sock.send(b"decided", SERVER, PORT)
     lab.run(50 * MS)
@@ -300,3 +235,49 @@ def test_nor_does_what_a_limit_holds_back(runs: bool) -> None:
     host.arrive(b"later", SERVER, PORT)
     lab.run(SECOND)
     assert received(sock) == [(b"later", SERVER, PORT)]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_what_is_told_in_the_middle_of_a_run_quotes_the_datagram_of_that_moment(runs: bool) -> None:
+    """The first of three that are too large finds an error about an earlier one waiting."""
+    lab = RunLab(runs=runs, host={"mtu": 1000})
+    sock = talking(lab)
+    host = only_host_socket(lab)
+    lab.host.watch(host, readable=False, writable=False)  # so that the sending meets it first
+    host.fail_later(ReportedError(errno.ECONNREFUSED, icmp=True, code=3, offender=SERVER), SERVER, PORT)
+    host.error = 0
+    for size in (1200, 1200, 1100):
+        sock.send(bytes(size), SERVER, PORT, df=True)
+    lab.run(50 * MS)
+    lengths = [int.from_bytes(error.datagram[2:4], "big") for error in sock.errors]
+    assert [error.code for error in sock.errors] == [3, 4, 4, 4]
+    assert lengths == [1228, 1228, 1228, 1128]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_an_error_about_a_run_quotes_the_last_of_it(runs: bool) -> None:
+    """Which of them it is about nobody can say; it is one of those that have gone."""
+    lab = RunLab(runs=runs)
+    sock = talking(lab)
+    lab.host.udp[SERVER, PORT] = reported(3, 3, SERVER)
+    for size in (100, 100, 50):
+        sock.send(bytes(size), SERVER, PORT)
+    lab.run(50 * MS)
+    assert {int.from_bytes(error.datagram[2:4], "big") for error in sock.errors} == {78}
+
+
+def test_what_a_limit_leaves_of_a_run_holds_no_memory_but_its_own() -> None:
+    """What comes at once are views of one buffer."""
+    lab = RunLab(policy=NetworkPolicy.allow_all().limit(download_bytes_per_second=1))
+    talking(lab)
+    host = only_host_socket(lab)
+    buffer = memoryview(bytes(60_000))
+    kept: list[list[type]] = []
+    for _ in range(2):
+        for at in range(0, 60_000, 2_000):
+            host._in.append((buffer[at : at + 2_000], (SERVER, PORT, 64, 0)))  # type: ignore[arg-type] # as of a real one
+        host.owner.on_host(readable=True, writable=False, now=lab.clock.now)
+        outbox = lab.gateway._udp._socket.outbox
+        kept.append([type(data) for item, _, _ in outbox._items for data in item.run])
+        outbox.clear()
+    assert kept == [[memoryview] * 30, [bytes] * 2]

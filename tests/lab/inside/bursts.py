@@ -21,10 +21,10 @@ UDP_SEGMENT, UDP_GRO = 103, 104
 IP_MTU_DISCOVER = 10
 
 
-def echoed(sizes: list[int], count: int) -> list[str]:
+def echoed(sizes: list[int], count: int, address: str = PEERS, port: int = peers.ECHO) -> list[str]:
     """Send so many datagrams of these sizes in turn to the echo, a window at once; the hashes of all that was sent, and of all that came back."""
     sent, came = hashlib.sha256(), hashlib.sha256()
-    with _socket() as peer:
+    with _socket(address, port) as peer:
         number = 0
         while number < count:
             burst: list[bytes] = []
@@ -40,10 +40,12 @@ def echoed(sizes: list[int], count: int) -> list[str]:
     return [sent.hexdigest(), came.hexdigest()]
 
 
-def echoed_by_offload(size: int, number: int, rounds: int) -> tuple[bool, int]:
+def echoed_by_offload(
+    size: int, number: int, rounds: int, address: str = PEERS, port: int = peers.ECHO
+) -> tuple[bool, int]:
     """Have this kernel cut datagrams and put them together: whether all came back, and how many of them at once at most."""
     most = 0
-    with _socket() as peer:
+    with _socket(address, port) as peer:
         peer.send(b"the first is for the decision")
         peer.recv(100)
         peer.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
@@ -63,6 +65,27 @@ def echoed_by_offload(size: int, number: int, rounds: int) -> tuple[bool, int]:
     return True, most
 
 
+def echo_runs(port: int) -> None:
+    """Serve until killed: send back what comes, at once what came at once. Says in a line that it is there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("0.0.0.0", port))
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        server.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        print("ready", flush=True)  # noqa: T201 - whoever has started it waits for that
+        while True:
+            data, ancillary, _, client = server.recvmsg(65535, 256)
+            sizes = [
+                value[:4]
+                for level, kind, value in ancillary
+                if (level, kind) == (socket.IPPROTO_UDP, UDP_GRO)
+            ]
+            size = int.from_bytes(sizes[0], "little") if sizes else 0
+            control = (
+                [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))] if 0 < size < len(data) else []
+            )
+            server.sendmsg([data], control, 0, client)
+
+
 def error_after_burst(address: str, port: int, count: int, size: int) -> str:
     """The error that bursts draw on a connected socket, or "none". A kernel tells of closed ports only so often a second, so there are several."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
@@ -80,13 +103,13 @@ def error_after_burst(address: str, port: int, count: int, size: int) -> str:
     return "none"
 
 
-def _socket() -> socket.socket:
+def _socket(address: str, port: int) -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     made.settimeout(PATIENCE)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     # What is too large is fragmented on the way, not lost
     made.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, 0)
-    made.connect((PEERS, peers.ECHO))
+    made.connect((address, port))
     return made
 
 
