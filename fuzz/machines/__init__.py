@@ -10,10 +10,12 @@
     TestMine = MyMachine.TestCase
 
 gateway.py       GatewayMachine, with the rules of the hostile guest
-surroundings.py  rules of the host, the link and time;  honest.py: of the honest guest;  outside.py: of those who come in;  base.py: what all share
+surroundings.py  rules of the host, the link and time;  honest.py: of the honest guest;  bursts.py: of one that sends much UDP;
+                 outside.py: of those who come in;  base.py: what all share
 world.py         guest, gateway and host on one virtual clock;  cable.py: what lies between
 streams.py       TCP streams that know what they should hold;  services.py: names and expectations
-hostile.py       floods and blows;  bounds.py: caps and sums
+hostile.py       floods and blows;  bounds.py: caps and sums;  ledger.py: every datagram of UDP, on both sides
+run_sockets.py   a host whose sockets take and bring many datagrams at once
 frame_check.py   an independent judge of emitted frames;  offload.py: a device that completes them
 tcp_model.py     one connection by RFC 9293 §3.10.7, to hold any stack against;  tcp_tcb.py, tcp_model_calls.py: its records and calls
 tcp_observer.py  a judge of TCP conversations on a wire

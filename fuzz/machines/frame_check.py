@@ -55,13 +55,20 @@ def pseudo_header(src: int, dst: int, proto: int, length: int) -> bytes:
 class FrameChecker:
     """The judge of one sender. mac: its address. mtu: bytes. from_ok, to_ok: whether it may send from, or to, an IPv4 address (int).
 
-    count: frames judged.
+    count: frames judged. told: of each whole UDP datagram source, destination, TTL, and the bytes from the UDP header on.
     """
 
     def __init__(
-        self, *, mac: bytes, mtu: int, from_ok: Callable[[int], bool], to_ok: Callable[[int], bool]
+        self,
+        *,
+        mac: bytes,
+        mtu: int,
+        from_ok: Callable[[int], bool],
+        to_ok: Callable[[int], bool],
+        told: Callable[[int, int, int, bytes], None] | None = None,
     ) -> None:
         self.count = 0
+        self._told = told
         self._mac = mac
         self._mtu = mtu
         self._from_ok = from_ok
@@ -122,6 +129,8 @@ class FrameChecker:
         self._transport(proto, src, dst, payload)
         if proto == TCP_PROTO:
             check_ecn(datagram[1], payload)
+        elif proto == UDP_PROTO and self._told is not None:
+            self._told(src, dst, ttl, payload)
 
     def _assemble(self, key: Key, fragment: int, payload: bytes) -> bytes | None:
         """The payload of the datagram that this fragment completes."""

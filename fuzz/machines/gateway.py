@@ -7,6 +7,7 @@ The honest guest is an `Interface` on a cable (`world.py`). Its streams, pings, 
 hostile frames come from the same MAC and IP address, and must not break any of that. After every step (`GatewayMachineBase.check`):
 
 * nothing has raised, deadlines are true, the loop rests, all emitted frames are well formed (`World.run`);
+* no datagram of UDP was made up, changed, doubled or given to somebody else, and the counters of UDP say what has gone (`ledger.py`);
 * no stream has bytes that were not sent at that place, and none that stood has broken without an excuse;
 * tables are within their caps, the TCP memory adds up, counters only grow;
 * what was asked in calm weather has been answered in time.
@@ -78,6 +79,13 @@ class GatewayMachine(Surroundings):
     def hostile_messages(self, frames: list[bytes]) -> None:
         """What UDP, DHCP and DNS should not take."""
         self._throw_all(frames)
+
+    @rule(frames=some(hostile_udp()), size=st.integers(0, 2000))
+    def hostile_runs(self, frames: list[bytes], size: int) -> None:
+        """What the guest's kernel may call runs of datagrams, and vouch for."""
+        for frame in frames:
+            self.world.inject_run(frame, size)
+        self.after()
 
     @rule(frames=some(valid_frames(OTHER_CLIENT)))
     def strange_frames(self, frames: list[bytes]) -> None:

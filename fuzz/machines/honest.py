@@ -125,9 +125,9 @@ class HonestGuest(GatewayMachineBase):
 
         def answered() -> bool:
             while (reply := socket.recv()) is not None:
-                assert bytes(reply.data) == data, "a ping came back changed"
-                socket.close()
-                return True
+                if self._is(data, reply.data, "a ping came back changed"):
+                    socket.close()
+                    return True
             return where == "outside" and self._refused("echo") > refused
 
         self.expect(f"a ping to the {where}", answered, SOON)
@@ -148,10 +148,10 @@ class HonestGuest(GatewayMachineBase):
 
         def answered() -> bool:
             while (reply := socket.recv()) is not None:
-                assert bytes(reply.data) == data, "a datagram came back changed"
                 assert (reply.src, reply.src_port) == (server, UDP_ECHO), "a datagram from somebody else"
-                socket.close()
-                return True
+                if self._is(data, reply.data, "a datagram came back changed"):
+                    socket.close()
+                    return True
             return bool(socket.errors) or self._rate_limited() > limited
 
         self.expect("an answer to a datagram", answered, SOON)
@@ -194,6 +194,12 @@ class HonestGuest(GatewayMachineBase):
         self.after(2 * SOON)
         for stream in self.streams:
             stream.connection.shutdown()
+
+    def _is(self, data: bytes, came: memoryview, otherwise: str) -> bool:
+        """Whether that has come. Damage to two fragments of one datagram may leave no trace in its sum: then it was bad weather."""
+        same = bytes(came) == data
+        assert same or self.rough_until > self.world.now, otherwise
+        return same
 
     def _fair(self, size: int) -> int:
         """Fewer bytes where the MTU makes many frames of them."""

@@ -12,20 +12,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from usernat.fuzz.fakepeers import Source
-from usernat.fuzz.machines.honest import HonestGuest
+from usernat.fuzz.machines.bursts import UDP_HEADERS, Bursts
 from usernat.nat.forward import Forward
 from usernat.policy.decision import TCP, UDP
 from usernat.stack.addr import parse_ip
 
 if TYPE_CHECKING:
     from usernat.fuzz.fakesockets import FakeTcp
+    from usernat.fuzz.machines.world import World
     from usernat.nat.forwards import Published
     from usernat.stack.l4.tcp.connection import Connection
 
 DOOR = parse_ip("192.0.2.1")  # the host's, where it publishes
 ABROAD = parse_ip("198.51.100.99")
 SERVED, CLOSED = 80, 81  # ports of the guest
-MOST_CALLS = 40  # of clients of one rule
+MOST_CALLS = 40  # of clients of one rule, and datagrams of all of them
+SPOKEN = 100_000  # bytes in a row of one client
 
 
 class GuestServer:
@@ -58,7 +60,34 @@ class _Answering:
             connection.close()
 
 
-class Outside(HonestGuest):
+class GuestEcho:
+    """The guest's, at a UDP port: says to a caller what it has said, and at once what came at once. Only what fits into a frame."""
+
+    def __init__(self, world: World, port: int) -> None:
+        self._world = world
+        self._socket = world.guest.udp.bind(None, port)
+        self._socket.owner = self
+
+    def serve(self, _now: int) -> None:
+        """Answers all that wait."""
+        together: list[bytes] = []
+        caller = 0, 0
+        while (datagram := self._socket.recv()) is not None:
+            if (datagram.src, datagram.src_port) != caller:
+                self._answer(together, *caller)
+                together, caller = [], (datagram.src, datagram.src_port)
+            if len(datagram.data) <= self._world.mtu - UDP_HEADERS:
+                together.append(bytes(datagram.data))
+        self._answer(together, *caller)
+        self._socket.errors.clear()
+
+    def _answer(self, together: list[bytes], address: int, port: int) -> None:
+        lease, own = self._world.dhcp.lease, self._socket.port
+        if together and lease is not None and own is not None:
+            self._socket.send_all(together, address, port, src=lease.address, src_port=own, ttl=64)
+
+
+class Outside(Bursts):
     """See above."""
 
     def __init__(self) -> None:
@@ -74,16 +103,18 @@ class Outside(HonestGuest):
             published.close()
             self.world.forwards_closed += 1
         else:
-            world = self.world
-            if not world.guest.tcp.listeners:
-                GuestServer(world.guest.tcp.listen(None, SERVED))
-            try:
-                published = world.gateway.publish(Forward(protocol, DOOR, port, port))
-            except OSError:
-                assert world.host.faults.descriptors
-            else:
-                self._published[protocol, port] = published
+            self._publish(protocol, port)
         self.after()
+
+    def _publish(self, protocol: int, port: int) -> None:
+        world = self.world
+        if not world.guest.tcp.listeners:
+            GuestServer(world.guest.tcp.listen(None, SERVED))
+            GuestEcho(world, SERVED)
+        try:
+            self._published[protocol, port] = world.gateway.publish(Forward(protocol, DOOR, port, port))
+        except OSError:
+            assert world.host.faults.descriptors
 
     @rule(count=st.integers(1, MOST_CALLS), data=st.binary(max_size=100), ends=st.booleans())
     def clients_call(self, count: int, data: bytes, ends: bool) -> None:
@@ -97,13 +128,27 @@ class Outside(HonestGuest):
                         self._clients.append(stream)
         self.after()
 
-    @rule(count=st.integers(1, MOST_CALLS), size=st.integers(0, 65507))
-    def clients_send_datagrams(self, count: int, size: int) -> None:
-        """One from each of many ports."""
-        for number in range(count):
-            for protocol, port in self._published:
-                if protocol == UDP:
-                    self.world.host.post(DOOR, port, bytes(size), (ABROAD, number))
+    @rule(
+        count=st.sampled_from([1, 2, 3, MOST_CALLS]),
+        each=st.integers(1, MOST_CALLS),
+        size=st.one_of(st.sampled_from([40, 64, 1200]), st.integers(0, 65507)),
+        last=st.integers(0, 64),
+        whole=st.booleans(),
+    )
+    def clients_send_datagrams(self, count: int, each: int, size: int, last: int, whole: bool) -> None:
+        """From each of many ports the same number of them, alike but for the last; all at once, so that not all of them fit. whole: into one frame each."""
+        world = self.world
+        if (UDP, SERVED) not in self._published:
+            self._publish(UDP, SERVED)
+        size = min(size, world.mtu - UDP_HEADERS) if whole else size
+        each = max(1, min(each, MOST_CALLS // count, SPOKEN // (size + 1)))
+        for client in range(count):
+            for number in range(each):
+                tag = client.to_bytes(2, "big") + number.to_bytes(2, "big")
+                data = (tag + world.rng.randbytes(size))[: min(last, size) if number == each - 1 else size]
+                for protocol, port in self._published:
+                    if protocol == UDP:
+                        world.host.post(DOOR, port, data, (ABROAD, client))
         self.after()
 
     @rule()

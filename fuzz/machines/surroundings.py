@@ -9,6 +9,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from usernat.fuzz.faultylink import Faults
 from usernat.fuzz.machines.honest import PICKS, SIZES
+from usernat.fuzz.machines.offload import OFFLOADS
 from usernat.fuzz.machines.outside import Outside
 from usernat.fuzz.machines.streams import SERVING
 from usernat.fuzz.machines.world import HOUR, MINUTE, MS, SECOND
@@ -68,7 +69,8 @@ class Surroundings(Outside):
     @initialize(
         seed=st.integers(0, 1 << 32),
         mtu=st.sampled_from([1500, 68, 576, 9000, 65520]),
-        offload=st.booleans(),
+        offload=st.sampled_from(OFFLOADS),
+        host_runs=st.booleans(),
         tight=st.sampled_from([False, False, True]),
         lease_s=st.sampled_from([86_400, 120, 3600]),
         abrupt=st.sampled_from([False] * 7 + [True]),

@@ -7,7 +7,9 @@
 * after `on_time(t)`, `poll_at` is None or later than t;
 * nothing was due before `poll_at`: now and then the parts are called a moment early, and then nothing may happen;
 * the loop comes to rest at every moment, and does not wake up without end;
-* every frame that either side emits is well formed (`frame_check.py`), also when a device has to complete it (`offload.py`).
+* every frame that either side emits is well formed (`frame_check.py`), also when a device has to complete it (`offload.py`);
+* a run of datagrams that the guest's device leaves whole is cut by the gateway's link as any device would;
+* of the datagrams of UDP none is made up, goes twice or to somebody else (`ledger.py`).
 """
 
 from __future__ import annotations
@@ -17,17 +19,18 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from usernat.fuzz.fakehost import FakeHost
-from usernat.fuzz.machines.cable import Lane
-from usernat.fuzz.machines.frame_check import FrameChecker
-from usernat.fuzz.machines.offload import on_the_wire
+from usernat.fuzz.machines.cable import Crossing, Lane
+from usernat.fuzz.machines.frame_check import FrameChecker, demand
+from usernat.fuzz.machines.ledger import DatagramLedger
+from usernat.fuzz.machines.offload import NOTHING, UDP_CHECKSUM, capabilities, is_run, on_the_wire
+from usernat.fuzz.machines.run_sockets import RunHost
 from usernat.fuzz.strategies.scene import SCENE, Scene
 from usernat.guest.dhcp_client import BOUND, DhcpClient
+from usernat.links.datagram_cut import cut
 from usernat.nat.config import GatewayConfig, Limits
 from usernat.nat.gateway import Gateway
 from usernat.policy import NetworkPolicy
 from usernat.stack.addr import LIMITED_BROADCAST, is_loopback, is_unicast
-from usernat.stack.device import Capabilities
 from usernat.stack.interface import NEIGHBOURS, Interface
 from usernat.stack.l3.reassembly import Reassembly
 from usernat.stack.l4.tcp.config import TcpConfig
@@ -100,7 +103,8 @@ class Counting(Timed, Protocol):
 class World:
     """See above. Times in µs. The guest has its lease when the constructor returns.
 
-    forwards_closed: how many there were that are no more. seed: of all chance. mtu: bytes, of both ends. offload: both devices complete checksums and segment. bounds: of the gateway's tables.
+    forwards_closed: how many there were that are no more. seed: of all chance. mtu: bytes, of both ends. offload: what both devices take over, one of OFFLOADS. host_runs: the host's
+    sockets take and bring many datagrams at once. bounds: of the gateway's tables.
     budget: frames that the gateway's link takes per call; 0 while it takes none.
     said: the guest's latest frames. timed: what the loop serves for the guest besides its interface.
     """
@@ -110,7 +114,8 @@ class World:
         seed: int = 0,
         *,
         mtu: int = 1500,
-        offload: bool = False,
+        offload: str = NOTHING,
+        host_runs: bool = False,
         bounds: Bounds | None = None,
         lease_s: int = 86_400,
         scene: Scene = SCENE,
@@ -123,7 +128,7 @@ class World:
         self.budget, self.closed = 64, False
         self.said: deque[bytes] = deque(maxlen=KEPT)
         self.timed: list[Timed] = []
-        capabilities = Capabilities(mtu=mtu, tx_checksum=offload, tx_segmentation=65535 if offload else 0)
+        device = capabilities(mtu, offload)
         self.config = GatewayConfig(
             gateway=scene.gateway,
             dns=scene.services[0],
@@ -136,10 +141,10 @@ class World:
             resolvers=(RESOLVER,),
             limits=self.bounds.limits,
         )
-        self.guest = Interface(mac=scene.guest_mac, capabilities=capabilities, rng=self._dice(), now=self.now)
+        self.guest = Interface(mac=scene.guest_mac, capabilities=device, rng=self._dice(), now=self.now)
         self.interface = Interface(
             mac=scene.gateway_mac,
-            capabilities=capabilities,
+            capabilities=device,
             rng=self._dice(),
             now=self.now,
             addresses=self.config.addresses,
@@ -148,7 +153,8 @@ class World:
             neighbours=self.bounds.neighbours,
             reassembly=Reassembly(max_datagrams=self.bounds.datagrams, max_bytes=self.bounds.datagram_bytes),
         )
-        self.host = FakeHost(self._dice())
+        self.ledger = DatagramLedger(scene.gateway)
+        self.host = RunHost(self._dice(), self.ledger, runs=host_runs)
         self.forwards_closed = 0
         self.host.now = self.now
         policy = NetworkPolicy.allow_all()
@@ -156,7 +162,11 @@ class World:
         self.to_guest, self.to_gateway = Lane(self._dice()), Lane(self._dice())
         self._parts: tuple[Counting, ...] = (self.guest, self.interface, self.gateway)
         self._gateway_says = FrameChecker(
-            mac=scene.gateway_mac, mtu=mtu, from_ok=self._gateway_may_be, to_ok=self._gateway_may_reach
+            mac=scene.gateway_mac,
+            mtu=mtu,
+            from_ok=self._gateway_may_be,
+            to_ok=self._gateway_may_reach,
+            told=self.ledger.emitted,
         )
         self._guest_says = FrameChecker(
             mac=scene.guest_mac,
@@ -208,7 +218,13 @@ class World:
     def inject(self, frame: bytes) -> None:
         """A frame of the guest's that its stack knows nothing of."""
         self.host.now = self.now
-        self.interface.receive(frame, self.now)
+        self._enters(frame, vouched=False)
+
+    def inject_run(self, frame: bytes, size: int) -> None:
+        """The same, as a run of datagrams of so many bytes, by which the guest's kernel vouches for all checksums."""
+        self.host.now = self.now
+        for piece in cut(frame, size) or ():
+            self._enters(piece, vouched=True)
 
     def counters(self) -> dict[str, int]:
         """Of all parts, by name; gauges left out."""
@@ -241,19 +257,27 @@ class World:
         """One turn of the loop. Whether anything moved."""
         now = self.host.now = self.now
         busy = False
-        for lane, side in ((self.to_gateway, self.interface), (self.to_guest, self.guest)):
-            for frame in lane.take(now):
-                side.receive(frame, now)
-                busy = True
+        for crossing in self.to_gateway.take(now):
+            self._arrives(crossing)
+            busy = True
+        for crossing in self.to_guest.take(now):
+            self.guest.receive(crossing.data, now)
+            busy = True
         busy |= self.host.run(now)
         for part in (*self._parts, *self.timed):
             busy |= self._meet(part)
         for socket in self.guest.ready():
             if socket.owner is not None:
                 socket.owner.serve(now)
-        busy |= self._emit(self.guest, 64, self.to_gateway, self._guest_says, self.said)
+        for frame in self._emit(self.guest, 64):
+            self._from_guest(frame)
+            busy = True
         self.gateway.serve(now)
-        busy |= self._emit(self.interface, self.budget, self.to_guest, self._gateway_says, None)
+        for frame in self._emit(self.interface, self.budget):
+            for data in on_the_wire(frame):
+                self._gateway_says.check(data)
+                self.to_guest.send(Crossing(data), now)
+            busy = True
         return busy
 
     def _meet(self, part: Timed) -> bool:
@@ -278,18 +302,36 @@ class World:
         if self.budget:
             assert not self.interface.transmit(moment), "the gateway had something to send before poll_at"
 
-    def _emit(
-        self, side: Interface, budget: int, lane: Lane, checker: FrameChecker, log: deque[bytes] | None
-    ) -> bool:
+    def _emit(self, side: Interface, budget: int) -> list[Frame]:
         frames: list[Frame] = side.transmit(self.now, budget) if budget else []
         assert len(frames) <= budget, "more frames than the link takes"
-        for frame in frames:
-            for data in on_the_wire(frame):
-                checker.check(data)
-                lane.send(data, self.now)
-                if log is not None:
-                    log.append(data)
-        return bool(frames)
+        return frames
+
+    def _from_guest(self, frame: Frame) -> None:
+        """Judged piece by piece. A run goes on whole, and the gateway's link makes the same pieces of it."""
+        pieces = on_the_wire(frame)
+        for data in pieces:
+            self._guest_says.check(data)
+            self.said.append(data)
+            if not is_run(frame):
+                self.to_gateway.send(Crossing(data), self.now)
+        if is_run(frame):
+            whole, checksum = bytes(frame), frame.csum_start + UDP_CHECKSUM
+            made = [_without(piece, checksum) for piece in cut(whole, frame.gso_size) or ()]
+            demand(made == [_without(piece, checksum) for piece in pieces], "a run that is cut otherwise")
+            self.to_gateway.send(Crossing(whole, frame.gso_size), self.now)
+
+    def _arrives(self, crossing: Crossing) -> None:
+        """At the gateway's link."""
+        if not crossing.run_of:
+            self._enters(crossing.data, vouched=False)
+        for piece in cut(crossing.data, crossing.run_of) or ():
+            self._enters(piece, vouched=True)
+
+    def _enters(self, frame: bytes, *, vouched: bool) -> None:
+        """The gateway's interface takes it."""
+        self.ledger.entered(frame, vouched=vouched)
+        self.interface.receive(frame, self.now, vouched)
 
     # -- who may speak ------------------------------------------------------------------------------------------------
 
@@ -304,3 +346,8 @@ class World:
 
     def _dice(self) -> Any:
         return Random(self.rng.getrandbits(64))  # noqa: S311 - to be repeated
+
+
+def _without(frame: bytes, checksum: int) -> bytes:
+    """All but the two bytes there, which nobody reads where checksums are vouched for."""
+    return frame[:checksum] + frame[checksum + 2 :]

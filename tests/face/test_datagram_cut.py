@@ -69,12 +69,15 @@ def _datagram(text: bytes, ident: int, flags: int, options: int) -> bytes:
     [
         (run(bytes(100)), 0),
         (run(b""), 10),
-        (run(bytes(MOST + 1)), 1),
+        (run(bytes(129)), 1),
         (run(bytes(100))[:-1], 10),
         (run(bytes(100))[:41], 10),
         (run(bytes(100))[:33], 10),
         (b"", 10),
         (run(bytes(100), udp_length=107), 10),
+        (run(bytes(100), udp_length=109), 10),
+        (run(bytes(100), spoil=1), 10),
+        (HEADER + ipv4(b"half", src=GUEST, dst=REMOTE, proto=UDP), 10),
         (run(bytes(100), proto=6), 10),
         (run(bytes(100), version=6), 10),
         (run(bytes(100), ihl=4), 10),
@@ -96,6 +99,20 @@ def test_c60_nothing_raises_and_there_is_an_end(noise: bytes, size: int) -> None
     for each in (noise, HEADER + noise, bytes(frame), b"\x45".join((HEADER, noise))):
         pieces = cut(each, size)
         assert pieces is None or 1 <= len(pieces) <= MOST
+
+
+def test_a_kernel_puts_128_datagrams_into_one_frame() -> None:
+    pieces = cut(run(bytes(128)), 1)
+    assert pieces is not None
+    assert len(pieces) == 128
+
+
+def test_a_header_that_is_too_short_is_none_though_its_sum_is_right() -> None:
+    """Its last words are taken for those of UDP, and could be made to say what they should."""
+    total = 16 + 8 + 100
+    header = struct.pack(">BBHHHBBHI", 0x44, 0, total, 0, 0, 64, UDP, 0, GUEST)
+    header = header[:10] + internet_checksum(header).to_bytes(2, "big") + header[12:]
+    assert cut(HEADER + header + struct.pack(">HHHH", 4000, 443, 108, 0) + bytes(100), 10) is None
 
 
 def test_padding_behind_the_datagram_is_left_behind() -> None:

@@ -188,6 +188,53 @@ def test_the_device_cuts_segments_that_are_sound(text: bytes, size: int) -> None
     ]
 
 
+def run_of(text: bytes, size: int, **wrong: int) -> Frame:
+    """As the stack hands it out: lengths of the whole, and the sum of its pseudo-header in the field."""
+    length = 8 + len(text)
+    pseudo = internet_sum(struct.pack(">IIBBH", SERVER, GUEST, 0, 17, length))
+    payload = udp.segment(text, 53, 40000)[:6] + pseudo.to_bytes(2, "big") + text
+    whole = sent(datagram(payload, 17, SERVER, GUEST, identification=0xFFFF))
+    marks = {"gso_size": size, "csum_start": 34, "csum_offset": 6, "header_length": 42, **wrong}
+    return Frame([whole[:42], whole[42:]], **marks)
+
+
+@given(st.binary(min_size=1, max_size=900), st.integers(20, 300))
+def test_the_device_cuts_datagrams_that_are_sound(text: bytes, size: int) -> None:
+    frames = on_the_wire(run_of(text, size))
+    told: list[tuple[int, int, int, bytes]] = []
+    checker = FrameChecker(
+        mac=SCENE.gateway_mac,
+        mtu=SCENE.mtu,
+        from_ok=lambda a: a != GUEST,
+        to_ok=lambda a: a == GUEST,
+        told=lambda *datagram: told.append(datagram),
+    )
+    for wire in frames:
+        checker.check(wire)
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    assert [(src, dst, data[8:]) for src, dst, _, data in told] == [
+        (SERVER, GUEST, piece) for piece in pieces
+    ]
+    assert [int.from_bytes(wire[18:20], "big") for wire in frames] == [
+        (0xFFFF + number) & 0xFFFF for number in range(len(frames))
+    ]
+
+
+def test_the_device_takes_nothing_that_a_kernel_does_not() -> None:
+    for wrong in (run_of(bytes(130), 2), run_of(bytes(130), 50, header_length=54)):
+        with pytest.raises(FrameError, match="run"):
+            on_the_wire(wrong)
+
+
+def test_a_wrong_sum_of_the_whole_is_wrong_in_each_datagram() -> None:
+    good = run_of(bytes(130), 50)
+    whole = bytearray(bytes(good))
+    whole[40] ^= 1
+    for wire in on_the_wire(Frame([bytes(whole)], 50, 34, 6, 42)):
+        with pytest.raises(FrameError, match="UDP checksum"):
+            judge().check(wire)
+
+
 def test_the_device_completes_a_checksum() -> None:
     (wire,) = on_the_wire(offloaded(DATA, ACK, 0))
     judge().check(wire)

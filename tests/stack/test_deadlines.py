@@ -8,7 +8,7 @@ import weakref
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from usernat.stack.deadlines import Deadlines
+from usernat.stack.deadlines import Deadlines, earliest
 
 keys = st.sampled_from("abcde")
 times = st.integers(0, 40)
@@ -86,7 +86,7 @@ def test_arming_later_leaves_the_order_alone() -> None:
     for key in "abc":
         deadlines.set(key, 10)
     before = list(deadlines._heap)
-    for when in range(11, 1000):
+    for when in range(10, 1000):
         deadlines.set("b", when)
     deadlines.set("c", None)
     assert deadlines._heap == before
@@ -114,6 +114,14 @@ def test_what_is_left_behind_is_bounded_by_what_lives() -> None:
     assert not deadlines._heap
 
 
+def test_what_was_only_ever_cleared_is_bounded_too() -> None:
+    deadlines: Deadlines[int] = Deadlines()
+    for key in range(10_000):
+        deadlines.set(key, 1_000_000)
+        deadlines.clear(key)
+        assert len(deadlines._heap) <= 64
+
+
 def test_times_that_come_again_do_not_pile_up() -> None:
     """An entry placed where one of the same key was left behind is another one: only one of them counts."""
     deadlines: Deadlines[str] = Deadlines()
@@ -129,10 +137,20 @@ def test_times_that_come_again_do_not_pile_up() -> None:
 def test_a_microsecond_earlier_is_earlier() -> None:
     deadlines: Deadlines[str] = Deadlines()
     deadlines.set("a", 10)
-    deadlines.set("b", 9)
-    deadlines.set("a", 8)
-    assert deadlines.expire(8) == ["a"]
+    deadlines.set("b", 10)
+    deadlines.set("a", 9)
     assert deadlines.next() == 9
+    assert deadlines.expire(9) == ["a"]
+    assert deadlines.next() == 10
+
+
+def test_the_earliest_of_several_may_be_the_origin_of_time() -> None:
+    def said(*times: int | None) -> int | None:
+        return earliest([lambda at=at: at for at in times])  # type: ignore[misc]
+
+    assert said() is said(None, None) is None
+    assert said(7, None, 5, 9) == 5
+    assert said(3, 0, None) == 0
 
 
 def test_a_cleared_key_is_let_go_of_at_once_and_a_disarmed_one_when_its_time_comes() -> None:
@@ -151,3 +169,21 @@ def test_a_cleared_key_is_let_go_of_at_once_and_a_disarmed_one_when_its_time_com
     assert disarmed() is None
     assert deadlines.next() is None
     assert len(deadlines) == 0
+
+
+def test_what_was_moved_and_is_due_all_the_same_comes_in_its_turn() -> None:
+    deadlines: Deadlines[str] = Deadlines()
+    deadlines.set("a", 1)
+    deadlines.set("a", 5)
+    deadlines.set("b", 3)
+    assert deadlines.expire(6) == ["b", "a"]
+
+
+def test_what_was_placed_anew_can_be_moved_back() -> None:
+    deadlines: Deadlines[str] = Deadlines()
+    deadlines.set("a", 5)
+    deadlines.set("a", 20)
+    assert deadlines.expire(5) == []
+    deadlines.set("a", 10)
+    assert deadlines.next() == 10
+    assert deadlines.expire(10) == ["a"]

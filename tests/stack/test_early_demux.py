@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.stack.packets import DF, GATEWAY_MAC, GUEST, GUEST_MAC, REMOTE, TCP, ipv4
-from tests.stack.twins import MASK, MS, PORT, SECOND, STACK_PORT, Twins
+from tests.stack.packets import DF, GUEST, GUEST_MAC, REMOTE
+from tests.stack.twins import MS, SECOND, Twins
 from usernat.stack.l4.tcp.connection import Connection
 from usernat.stack.l4.tcp.header import ACK, FIN, PSH, RST, SYN, URG
 
@@ -23,6 +22,8 @@ OTHER_MAC = bytes.fromhex("525400654321")
 ODDITIES: list[dict[str, Any]] = [
     {},
     {"data": b""},
+    {"data": b"", "back": 3000},
+    {"data": b"x"},
     {"window": 0},
     {"window": 1},
     {"window": 0, "data": b""},
@@ -32,6 +33,7 @@ ODDITIES: list[dict[str, Any]] = [
     {"options": b""},
     {"options": b"\1" * 12},
     {"options": b"\x08\x0a\0\0\7\0\0\0\0\1\1\1"},
+    {"options": b"", "data": b"\1\1\x08\x0a\0\0\x20\0\0\0\0\1 text that looks like time stamps"},
     {"options": b"\1\1\x08\x0a\0\0"},
     {"back": 1},
     {"back": -1},
@@ -118,21 +120,8 @@ class ShortAndLong(RuleBasedStateMachine):
         total_length=st.sampled_from([None, None, 20, 39, 40, 2000]),
     )
     def odd_datagram(self, **header: Any) -> None:
-        twins = self.twins
         self.steps += 1
-        segment = struct.pack(
-            ">HHIIHHHH", PORT, STACK_PORT, twins.seq & MASK, twins.ack & MASK, 0x5010, 512, 0, 0
-        )
-        frame = (
-            GATEWAY_MAC
-            + GUEST_MAC
-            + b"\x08\x00"
-            + ipv4(segment + bytes(30), dst=twins.dst, proto=TCP, **header)
-        )
-        for rig in twins.rigs:
-            rig.interface.receive(frame, rig.now, checksum_ok=True)
-        twins.flush()
-        twins.seq = twins.conns[0].rcv.rcv_nxt
+        self.twins.odd_frame(**header)
 
     @rule(oddity=st.sampled_from(ODDITIES))
     def one_thing_is_odd(self, oddity: dict[str, Any]) -> None:
@@ -260,6 +249,16 @@ def our_window_is_nearly_full(twins: Twins) -> None:
         twins.seq = twins.conns[0].rcv.rcv_nxt
 
 
+def our_window_is_full(twins: Twins) -> None:
+    """And something is out, so that an acknowledgement would be news."""
+    our_window_is_nearly_full(twins)
+    rest = twins.conns[0].rcv.edge - twins.conns[0].rcv.rcv_nxt
+    twins.sends(ACK, bytes(rest))
+    twins.seq = twins.conns[0].rcv.rcv_nxt
+    assert twins.conns[0].rcv.edge == twins.seq
+    outstanding(twins)
+
+
 def no_more_writing(twins: Twins) -> None:
     """But the FIN waits behind text that may not leave."""
     twins.each(lambda conn: conn.send(bytes(50000)))
@@ -283,6 +282,21 @@ def suspected_black_hole(twins: Twins) -> None:
     assert twins.conns[0].snd.recovery is None
 
 
+def old_suspicion(twins: Twins) -> None:
+    """With the next progress the full size is tried again."""
+    suspected_black_hole(twins)
+    twins.says_where_it_is()
+    for _ in range(3):
+        twins.sends(ACK)
+    twins.wait(20 * SECOND)
+    outstanding(twins)
+    connection = twins.conns[0]
+    assert connection.black_hole is not None
+    assert connection.black_hole.until <= twins.short.now
+    assert connection.black_hole.limit < connection.path_mtu
+    assert (connection.unacknowledged, connection.snd.recovery) == (3000, None)
+
+
 SITUATIONS: list[Callable[[Twins], object]] = [
     Twins.flush,
     outstanding,
@@ -295,9 +309,11 @@ SITUATIONS: list[Callable[[Twins], object]] = [
     bare_fin_is_ahead,
     text_is_ahead,
     our_window_is_nearly_full,
+    our_window_is_full,
     no_more_writing,
     no_more_reading,
     suspected_black_hole,
+    old_suspicion,
 ]
 
 
@@ -315,15 +331,29 @@ def test_one_thing_is_odd(situation: Callable[[Twins], object], stamped: bool, s
         twins.wait(SECOND)
 
 
+@pytest.mark.parametrize("tos", [0, 1, 2, 3])
+@pytest.mark.parametrize("flags", [ACK, ACK | PSH, ACK | 0x40, ACK | 0x80])
+def test_what_a_network_marks_is_echoed_where_ecn_was_agreed(tos: int, flags: int) -> None:
+    twins = Twins(stamped=True, sack=True, offload=False, remote=False, ecn=True)
+    assert twins.conns[0].ecn is not None
+    for _ in range(3):
+        twins.odd(tos=tos, flags=flags)
+        outstanding(twins)
+        twins.sends(ACK)
+
+
 @pytest.mark.parametrize("stamped", [False, True])
 @pytest.mark.parametrize("sack", [False, True])
 @pytest.mark.parametrize("offload", [False, True])
 @pytest.mark.parametrize("remote", [False, True])
 def test_a_transfer_is_taken_in_early(stamped: bool, sack: bool, offload: bool, remote: bool) -> None:
-    """Text, requests with their acknowledgements, acknowledgements alone: all of them, and none the long way."""
+    """Text, requests with their acknowledgements, acknowledgements alone: all of them, and none the long way.
+
+    Where a device vouches for the checksums, nobody has made them.
+    """
     twins = Twins(stamped=stamped, sack=sack, offload=offload, remote=remote)
     for _ in range(20):
-        twins.sends(ACK | PSH, bytes(1000))
+        twins.sends(ACK | PSH, bytes(1000), spoil=int(offload))
         twins.seq += 1000
         twins.each(lambda conn: conn.recv(100000))
         twins.each(lambda conn: conn.send(bytes(300)))
@@ -331,5 +361,16 @@ def test_a_transfer_is_taken_in_early(stamped: bool, sack: bool, offload: bool, 
     for _ in range(20):
         twins.each(lambda conn: conn.send(bytes(3000)))
         twins.flush()
-        twins.sends(ACK)
+        twins.sends(ACK, spoil=int(offload))
     assert twins.early == 40
+
+
+def test_who_waits_for_room_hears_of_it_when_half_is_free() -> None:
+    """And then again only when nothing is out any more."""
+    twins = Twins(stamped=True, sack=True, offload=False, remote=False, send_buffer=8000)
+    begin = twins.conns[0].snd.snd_una
+    twins.each(lambda conn: conn.send(bytes(8000)))
+    twins.flush()
+    for acknowledged in (1448, 2896, 4344, 5792, 7240, 8000):
+        twins.sends(ACK, ack=begin + acknowledged)
+    assert twins.early == 6

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from copy import copy
 from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -109,8 +110,19 @@ class Twins:
         self.now_ms = 1000
         self.tsecr = 0
         self.early = 0  # frames that were taken in early
+        self.port = PORT
         for rig in self.rigs:
             rig.interface.tcp.listen(None, STACK_PORT)
+        self._connect(sack=sack, ecn=ecn)
+
+    def another(self) -> Twins:
+        """A second connection to the same two interfaces."""
+        other = copy(self)
+        other.port, other.seq, other.ack, other.tsecr = self.port + 1, IRS, 0, 0
+        other._connect(sack=False, ecn=False)
+        return other
+
+    def _connect(self, *, sack: bool, ecn: bool) -> None:
         options = b"\2\4\5\xb4" + b"\1\3\3\7" + (b"\1\1\4\2" if sack else b"") + self.stamps()
         self.sends(SYN | (0xC0 if ecn else 0), options=options)
         self.seq += 1
@@ -149,21 +161,52 @@ class Twins:
         seq = self.seq if seq is None else seq
         ack = (self.ack if ack is None else ack) if flags & ACK else 0
         offset_flags = (20 + len(options)) << 10 | reserved << 8 | flags
-        head = struct.pack(">HHIIHHHH", PORT, STACK_PORT, seq & MASK, ack & MASK, offset_flags, window, 0, 0)
+        head = struct.pack(
+            ">HHIIHHHH", self.port, STACK_PORT, seq & MASK, ack & MASK, offset_flags, window, 0, 0
+        )
         segment = head + options + data
         pseudo = struct.pack(">IIBBH", GUEST, self.dst, 0, TCP, len(segment))
         total = (internet_checksum(pseudo + segment) + spoil) & 0xFFFF
         segment = segment[:16] + total.to_bytes(2, "big") + segment[18:]
         datagram = ipv4(segment, dst=self.dst, proto=TCP, **header)
-        frame = GATEWAY_MAC + mac + b"\x08\x00" + datagram + bytes(padding)
+        self.gives(GATEWAY_MAC + mac + b"\x08\x00" + datagram + bytes(padding), vouched=self.offload)
+
+    def gives(self, frame: bytes, *, vouched: bool) -> None:
+        """A frame, and the answer of both. vouched: by the device, for the checksum of TCP."""
         demux = self.short.interface._early_demux
         before = picture(self.short.interface.tcp.table)
-        if demux.receive(memoryview(frame), self.short.now, self.offload):
+        if demux.receive(memoryview(frame), self.short.now, vouched):
             self.early += 1
         else:
             assert picture(self.short.interface.tcp.table) == before, "touched, and not taken"
-            self.short.interface.receive(memoryview(frame), self.short.now, self.offload)
-        self.long.interface.receive(memoryview(frame), self.long.now, self.offload)
+            self.short.interface.receive(memoryview(frame), self.short.now, vouched)
+        self.long.interface.receive(memoryview(frame), self.long.now, vouched)
+        self.flush()
+
+    def odd_frame(
+        self,
+        *,
+        link: bytes = GATEWAY_MAC + GUEST_MAC + b"\x08\x00",
+        length: int | None = None,
+        **header: Any,
+    ) -> None:
+        """The segment that is waited for in a frame of which something else is odd. link: its Ethernet header. length: cut off there, or padded."""
+        segment = struct.pack(
+            ">HHIIHHHH", self.port, STACK_PORT, self.seq & MASK, self.ack & MASK, 0x5010, 512, 0, 0
+        )
+        datagram = ipv4(segment + bytes(30), **{"dst": self.dst, "proto": TCP, **header})
+        frame = link + datagram
+        if length is not None:
+            frame = (frame + bytes(length))[:length]
+        self.gives(frame, vouched=True)
+        self.seq = self.conns[0].rcv.rcv_nxt
+
+    def says_where_it_is(self) -> None:
+        """An ARP reply, which both have asked for."""
+        frame = GATEWAY_MAC + GUEST_MAC + b"\x08\x06" + struct.pack(">HHBBH", 1, 0x0800, 6, 4, 2)
+        frame += GUEST_MAC + GUEST.to_bytes(4, "big") + GATEWAY_MAC + GATEWAY.to_bytes(4, "big")
+        for rig in self.rigs:
+            rig.interface.receive(frame, rig.now)
         self.flush()
 
     def odd(
@@ -185,13 +228,13 @@ class Twins:
         assert left[0] == left[1]
         for frame in left[0]:
             self.hear(frame)
-        for rig in self.rigs:
-            rig.interface.ready()
+        told = [[type(socket).__name__ for socket in rig.interface.ready()] for rig in self.rigs]
+        assert told[0] == told[1], "not both of the applications hear of it"
         self.compare()
 
     def hear(self, frame: bytes) -> None:
         """The peer takes in what is next for it."""
-        if frame[12:14] != b"\x08\x00" or frame[23] != TCP:
+        if frame[12:14] != b"\x08\x00" or frame[23] != TCP or frame[36:38] != self.port.to_bytes(2, "big"):
             return
         length = int.from_bytes(frame[16:18], "big")
         seq, _, offset_flags = struct.unpack_from(">IIH", frame, 38)

@@ -30,7 +30,7 @@ def cut(frame: Buffer, gso_size: int) -> list[bytes] | None:
     """The frames with one datagram each; None where the frame is no such run: nothing of it is believed."""
     view = memoryview(frame)
     values = IPV4.read_values(view, IP_START)
-    if values is None or not gso_size or int.from_bytes(view[12:IP_START], "big") != ETHERTYPE_IPV4:
+    if values is None or int.from_bytes(view[12:IP_START], "big") != ETHERTYPE_IPV4:
         return None
     version, ihl, _tos, length, ident, _, _df, more, offset, _ttl, proto, _sum, src, dst = values
     udp_start = IP_START + (ihl << 2)

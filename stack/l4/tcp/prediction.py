@@ -4,9 +4,9 @@ Nearly every segment of an ESTABLISHED connection is one of three: the next text
 told from a few comparisons what the steps of SEGMENT ARRIVES (`arrival.py`, RFC 9293 §3.10.7.4) would come to, and only that is done here:
 
     the form    ACK, perhaps PSH, no other flag; time stamps exactly where they were agreed, in their usual place, not older than TS.Recent (RFC 7323 §5.3)
-    SEG.SEQ     is RCV.NXT, and all of the text lies in the window; no FIN was seen
+    SEG.SEQ     is RCV.NXT, and no FIN was seen (what lies beyond the window `Receiver.take` leaves)
     SEG.ACK     in [SND.UNA, SND.NXT], with news or with text; nothing is being sent again, no probe is out
-    SEG.WND     open, as SND.WND is
+    SEG.WND     open
 
 Whatever is not so goes the long way, and nothing has been touched. Both ways come to the same: `tests/stack/test_early_demux.py` has them run side by side.
 """
@@ -56,7 +56,6 @@ def take_predicted(
         or acked > snd.snd_nxt - una
         or c.state is not ESTABLISHED
         or not window
-        or not snd.snd_wnd
         or snd.recovery is not None
         or snd.probe.end_seq is not None
         or rcv.fin is not None
@@ -78,7 +77,7 @@ def take_predicted(
             return False
         text = segment[WITH_TIMESTAMPS:]
     size = len(text)
-    if rcv_nxt + size > rcv.edge or not (size or acked):
+    if not (size or acked):
         return False
     if not checksum_ok and checksum(segment, initial=c.pseudo_sum + len(segment)):  # RFC 9293 §3.1 MUST-3
         return False
