@@ -49,7 +49,8 @@ def qemu_guest(host: Place, image: Path, initramfs: Path, netdev: str) -> Iterat
             "-netdev",
             f"{netdev},id=net0",
             "-device",
-            "virtio-net-pci,netdev=net0,romfile=",
+            # Before 9.1, QEMU under load can miss that the guest has room again, and hand it nothing any more: not without event_idx.
+            "virtio-net-pci,netdev=net0,romfile=,event_idx=off",
             "-device",
             "virtio-rng-pci",
         ),
