@@ -374,9 +374,8 @@ class HostEcho(_Datagrams):
         found = []
         for report in read_error_queue(self._socket):
             if len(report.data) < _ECHO.size:
-                if (
-                    report.icmp and report.offender is None
-                ):  # the host's own, about what `send` has just refused
+                # The host's own, about what `send` has just refused
+                if report.icmp and report.offender is None:
                     report.port = self._last_sequence
                     found.append(report)
                 continue

@@ -34,9 +34,8 @@ class Turn:
     @contextmanager
     def visit(self) -> Iterator[None]:
         """The loop looks at everything anew afterwards: something may be due sooner."""
-        if not self._held.acquire(
-            blocking=False
-        ):  # it is had at once where nobody runs the loop now, or we are inside
+        # It is had at once where nobody runs the loop now, or we are inside
+        if not self._held.acquire(blocking=False):
             with self._gate:
                 self._wake()
                 self._held.acquire()

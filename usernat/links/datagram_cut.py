@@ -39,10 +39,8 @@ def cut(frame: Buffer, gso_size: int) -> list[bytes] | None:
         return None
     data_start, end = udp_start + UDP_HEADER_LENGTH, IP_START + length
     size = end - data_start
-    if (
-        int.from_bytes(view[IP_START:udp_start], "big") % 65535
-    ):  # RFC 1122 §3.2.1.2-a: the pieces will have new ones
-        return None
+    if int.from_bytes(view[IP_START:udp_start], "big") % 65535:
+        return None  # RFC 1122 §3.2.1.2-a: the pieces will have new ones
     if end > len(view) or udp[2] != UDP_HEADER_LENGTH + size or not 0 < size <= MOST * gso_size:
         return None
     return _datagrams(view, udp_start, end, gso_size, ident, pseudo_header(src, dst, PROTO_UDP, 0))

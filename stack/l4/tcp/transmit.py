@@ -103,9 +103,8 @@ def _send_range(c: Connection, start: int, end: int, now: int, mss: int, sack: b
         flags |= PSH * (length > 0)  # RFC 9293 §3.9.1.2 MUST-61, SHLD-27: on the last octet that there is
     again = start < snd.snd_nxt
     ect = False
-    if (
-        c.ecn is not None and c.ecn.capable and length > 0 and not again and snd.snd_wnd
-    ):  # RFC 3168 §6.1.5-a, §6.1.6-a
+    # RFC 3168 §6.1.5-a, §6.1.6-a
+    if c.ecn is not None and c.ecn.capable and length > 0 and not again and snd.snd_wnd:
         ect = True
         if snd.cc.lowered:
             # RFC 3168 §6.1.2-c: with the first new text after cwnd was lowered, for whatever reason
