@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from usernat.fuzz.fakelistening import FakeListening
 from usernat.fuzz.fakesockets import FakeDatagrams, FakeSocket, FakeTcp, FakeUdpClient
 from usernat.nat.errors import HostError
+from usernat.nat.host import SPARE_READS
 from usernat.nat.host_datagram import ReportedError
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class FakeHost:
         self.echo_failures: dict[int, Failing] = {}
         self.routers: tuple[int, ...] = ()
         self.own: set[int] = set()  # addresses of the host itself
+        self.spare_reads = 0
         self.tells_ends = True  # as Linux does; other systems let one find out by reading
         self.sockets: dict[FakeSocket, None] = {}
         self._echo = echo
@@ -235,6 +237,7 @@ class FakeHost:
     def run(self, now: int) -> bool:
         """Lets happen what is due, and tells owners, once. Whether anybody was told anything."""
         self.now = now
+        self.spare_reads = SPARE_READS
         while self._due and self._due[0][0] <= now:
             heapq.heappop(self._due)[2]()
         ready = [sock for sock in self._watched if sock.is_ready()]

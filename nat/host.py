@@ -44,6 +44,8 @@ _CONNECTING = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
 _LEFT_BY_DATAGRAMS = 4
 _LEFT_BY_TCP = 16
 _LEFT_BY_ACCEPTED = 2  # what comes in from outside leaves half to the guests' own
+# A step: with its own turn, as much as one flow's send queue holds. The longer the burst to a guest, the fewer ACKs and wake-ups for it.
+SPARE_READS = 24
 
 
 class Owner(Protocol):
@@ -86,7 +88,12 @@ AnySocket = HostSocket | DatagramSocket | ListeningSocket
 
 
 class Host(Protocol):
-    """What flows and services need of the host. Addresses are integers. Opening raises HostError."""
+    """What flows and services need of the host. Addresses are integers. Opening raises HostError.
+
+    spare_reads: how often flows may read in this step beyond their own turns, all together; whoever does counts it down.
+    """
+
+    spare_reads: int
 
     def connect_tcp(
         self, address: int, port: int, owner: Owner, *, ttl: int | None = None, mapping: int | None = None
@@ -188,6 +195,7 @@ class HostSockets:
         self._entries: dict[Any, _Entry] = {}
         self._ports = TcpPorts()
         self._warned = False
+        self.spare_reads = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -302,6 +310,7 @@ class HostSockets:
 
     def dispatch(self, events: Iterable[tuple[selectors.SelectorKey, int]], now: int) -> None:
         """Tells the owners of what `selector.select()` returned; keys of other registrations are passed over."""
+        self.spare_reads = SPARE_READS
         for key, mask in events:
             entry = key.data
             if entry.__class__ is _Entry and entry.open:  # an owner before it in the batch may have closed it

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 WRITE = 256 * 1024  # bytes that one system call moves at most
 READ = 64 * 1024  # the same; larger ones cost more for their memory than they save in calls
-READS_AN_EVENT = 8  # of one flow, before others have their turn
+READS_AN_EVENT = 8  # of one flow, before others have their turn; then `Host.spare_reads`
 MAX_VIEWS = 512  # of one sendmsg; POSIX lets a system have as few as 16, those that exist have 1024
 SCATTERS = hasattr(socket.socket, "sendmsg")  # Windows has no such call
 _READING, _WRITING = 1, 2
@@ -221,12 +221,17 @@ class TcpFlow:
             self._host_failed(connection, now)
 
     def _read(self, connection: Connection, now: int) -> bool:
-        """As much as the send queue has room for, within the turn of this flow; whether the host's peer has ended its side."""
+        """As much as the send queue has room for, within the turn of this flow and what the others leave; whether the host's peer has ended its side."""
         sock = self.sock
         assert sock is not None
         self._starved = False
         quota, host = self._nat.context.quota, self._nat.context.host
-        for _ in range(READS_AN_EVENT):
+        own = READS_AN_EVENT
+        while own or host.spare_reads:
+            if own:
+                own -= 1
+            else:
+                host.spare_reads -= 1
             room = connection.send_room
             if room < self._nat.min_room:
                 self._starved = True

@@ -12,6 +12,7 @@ import pytest
 
 from tests.nat.host_kit import LOOPBACK, Loop, Recorder, free_port
 from usernat.nat.errors import HostError
+from usernat.nat.host import SPARE_READS
 from usernat.nat.host_budget import descriptor_budget
 
 if TYPE_CHECKING:
@@ -139,6 +140,13 @@ def test_an_owner_may_close_a_socket_whose_event_is_in_the_same_batch(
         victims.append(sock)
     loop.turn()
     assert sum(len(owner.events) for owner in owners) == 1
+
+
+def test_each_step_has_reads_to_spare_whatever_the_one_before_has_left(loop: Loop) -> None:
+    for left in (0, 1):
+        loop.host.spare_reads = left
+        loop.turn(0)
+        assert loop.host.spare_reads == SPARE_READS
 
 
 def test_events_of_other_registrations_are_left_alone(loop: Loop) -> None:
