@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from usernat.nat.splicer import Splicer
     from usernat.stack.l4.tcp.connection import Connection
 
-WRITE = 256 * 1024  # bytes that one system call moves at most
+WRITE = 1024 * 1024  # bytes that one system call moves at most
 READ = 64 * 1024  # the same; larger ones cost more for their memory than they save in calls
 READS_AN_EVENT = 8  # of one flow, before others have their turn; then `Host.spare_reads`
 MAX_VIEWS = 512  # of one sendmsg; POSIX lets a system have as few as 16, those that exist have 1024
