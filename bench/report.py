@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.table import Section
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-PICTURE = "benchmarks.svg"
+PICTURE = "benchmarks.png"
 WIDTH = 190
 
 METHOD = """\
