@@ -71,3 +71,8 @@ class Context:
 def microseconds(seconds: float) -> int:
     """Configured seconds, as the stack counts time."""
     return int(seconds * SECOND_US)
+
+
+def ttl_beyond(ttl: int) -> int:
+    """RFC 1812 §5.3.1-a, -c: less by one, and by no more. The last hop is in here, the host's loopback or the guest's link, and a host takes what is for it whatever the TTL."""
+    return max(ttl - 1, 1)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from usernat.nat.context import ttl_beyond
 from usernat.nat.flows import FlowInfo
-from usernat.nat.host_end import HostEnd
+from usernat.nat.host_end import HostEnd, apart
 from usernat.nat.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -98,11 +99,8 @@ class DatagramFlow(HostEnd):
             within = [data for data in datagrams if quota.datagram_down(len(data), now)]
             if not within:
                 return
-            if len(within) < len(datagrams):
-                within = [bytes(data) for data in within]  # a view would keep all that came with it
-            datagrams = within
-        # A host takes what is for it whatever the TTL, 0 too
-        if nat.deliver(self, datagrams, source, port, max(ttl - 1, 1)):
+            datagrams = apart(within, datagrams)
+        if nat.deliver(self, datagrams, source, port, ttl_beyond(ttl)):
             nat.counters.delivered += len(datagrams)
             self.ledger.went_down(nat.account(source, port), sum(map(len, datagrams)))
             if nat.replies_refresh:

@@ -15,6 +15,7 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from usernat.nat.context import ttl_beyond
 from usernat.nat.host_segmentation import MOST_AT_ONCE
 from usernat.stack.counters import Counters
 from usernat.stack.l4.udp_run import MAX_RUN, runs
@@ -91,7 +92,7 @@ class HostEnd:
         for run in runs([each.data for each in datagrams]):
             end = begin + len(run)
             packet = datagrams[begin].packet
-            ttl = _ttl_beyond(packet)
+            ttl = ttl_beyond(packet.ttl)
             if len(run) > 1 and self.sock.send_run(run, address, port, ttl, packet.df, source):
                 count += len(run)
                 size += sum(map(len, run))
@@ -118,7 +119,7 @@ class HostEnd:
         mtu = 0
         for _ in range(2):  # a socket may first complain of an earlier datagram
             try:
-                self.sock.send(data, address, port, _ttl_beyond(packet), packet.df, source)
+                self.sock.send(data, address, port, ttl_beyond(packet.ttl), packet.df, source)
             except OSError as error:
                 failure = error.errno or errno.EIO
             else:
@@ -208,6 +209,6 @@ class HostEnd:
         """There was no room."""
 
 
-def _ttl_beyond(packet: Packet) -> int:
-    """RFC 1812 §5.3.1-a, -c: less by one, and by no more; the last hop is the host's loopback, which is here."""
-    return max(packet.ttl - 1, 1)
+def apart(taken: list[Buffer], came: Sequence[Buffer]) -> list[Buffer]:
+    """What is taken of what has come at once. Where that is not all of it, copies: a view would keep the whole."""
+    return taken if len(taken) == len(came) else [bytes(data) for data in taken]

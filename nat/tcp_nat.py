@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from usernat.nat import errors
 from usernat.nat.admission import ADMITTED, ASK, READ
-from usernat.nat.context import microseconds
+from usernat.nat.context import microseconds, ttl_beyond
 from usernat.nat.splicer import SpliceCounters, Splicer
 from usernat.nat.tcp_flow import TcpFlow
 from usernat.nat.tcp_opening import GuestOpening, turn_away
@@ -102,8 +102,7 @@ class TcpNat(Splicer):
 
     def connect(self, flow: TcpFlow, address: int, incoming: Incoming) -> HostSocket:
         """Has the host connect to where the guest's SYN leads. Raises OSError."""
-        # RFC 1812 §5.3.1-a; the last hop is the host's loopback, which is here
-        ttl = max(incoming.ttl - 1, 1)
+        ttl = ttl_beyond(incoming.ttl)
         guest, guest_port, _, port = incoming.key
         mapping = guest << 16 | guest_port
         host = self.context.host

@@ -1,7 +1,6 @@
-"""A fake host whose UDP sockets can do what Linux's can: take a run of datagrams in one call, and bring many at once. It tells the ledger of every datagram.
+"""A fake host whose UDP sockets take and bring runs of datagrams (`usernat.fuzz.fakeruns`), or do not. It tells the ledger of every datagram.
 
-What comes at once is what UDP_GRO leaves together: of one origin, of one size but for the last, and where that ends is up to the kernel, so chance has
-it here. A run that goes out (UDP_SEGMENT) goes whole or not at all; a kernel may refuse it for reasons of its own, and does so here as often
+Where what comes at once ends is up to the kernel, so chance has it here. A kernel may refuse a run for reasons of its own, and does so here as often
 as it takes a part of what a stream offers it.
 """
 
@@ -10,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usernat.fuzz.fakehost import LATENCY_US, UDP, FakeHost
-from usernat.fuzz.fakesockets import BACKLOG, FakeDatagrams
-from usernat.fuzz.machines.frame_check import demand
+from usernat.fuzz.fakeruns import MOST_BROUGHT, FakeRuns
+from usernat.fuzz.fakesockets import BACKLOG
+from usernat.fuzz.machines.frame_check import FrameError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,18 +22,15 @@ if TYPE_CHECKING:
     from usernat.nat.host_sockets import Origin
     from usernat.stack.device import Buffer
 
-MOST_SENT, MOST_BROUGHT = 64, 128  # datagrams: UDP_MAX_SEGMENTS of <linux/udp.h> before and since 6.9
-MOST_BYTES = 65507
-HEADERS = 28
 
-
-class RunDatagrams(FakeDatagrams):
-    """An unconnected UDP socket. runs: whether it takes and brings more than one at once. published: whether it is a forward's."""
+class RunDatagrams(FakeRuns):
+    """An unconnected UDP socket. published: whether it is a forward's."""
 
     host: RunHost
+    fault = FrameError
 
     def __init__(self, host: RunHost, owner: Owner, port: int, address: int, *, published: bool) -> None:
-        super().__init__(host, owner, UDP, port, address)
+        super().__init__(host, owner, port, address)
         self.published = published
 
     @property
@@ -51,41 +48,27 @@ class RunDatagrams(FakeDatagrams):
         self, run: Sequence[Buffer], address: int, port: int, ttl: int, df: bool, source: int = 0
     ) -> bool:
         """See `DatagramSocket`."""
-        sizes = [len(data) for data in run]
-        demand(1 < len(run) <= MOST_SENT and sum(sizes) <= MOST_BYTES, f"no kernel cuts {sizes}")
-        demand(
-            {*sizes[:-1]} == {sizes[0]} and 0 < sizes[-1] <= sizes[0], f"cut otherwise than it was: {sizes}"
-        )
-        host = self.host
-        refused = host.rng.random() < host.faults.short or (df and sizes[0] + HEADERS > host.mtu)
-        if not host.runs or refused:
-            return False
-        try:
-            self.raise_pending()
-            for data in run:
-                host.carry(self, bytes(data), address, port, ttl, df)
-        except OSError:  # with the first, for they are alike
-            return False
-        for data in run:
-            self.left_from.append(source)
-            host.ledger.left(self, bytes(data), address, port, ttl, df)
-        return True
+        gone = super().send_run(run, address, port, ttl, df, source)
+        for data in run if gone else ():
+            self.host.ledger.left(self, bytes(data), address, port, ttl, df)
+        return gone
+
+    def refuses(self) -> bool:
+        """See `FakeRuns`."""
+        rng, faults = self.host.rng, self.host.faults
+        return not self.host.runs or rng.random() < faults.short or rng.random() < faults.again
+
+    def most_at_once(self) -> int:
+        """See `FakeRuns`."""
+        return self.host.rng.choice((1, 2, 7, MOST_BROUGHT)) if self.host.runs else 1
 
     def receive(self) -> tuple[list[Buffer], Origin] | None:
         """See `DatagramSocket`."""
         received = super().receive()
-        if received is None:
-            return None
-        run, origin = received
-        size, rng = len(run[0]), self.host.rng
-        most = rng.choice((1, 2, 7, MOST_BROUGHT)) if self.host.runs and size else 1
-        while len(run[-1]) == size and len(run) < most and self._in:
-            data, came_from = self._in[0]
-            if came_from != origin or not 0 < len(data) <= size or (len(run) + 1) * size > MOST_BYTES:
-                break
-            run.append(self._in.popleft()[0])
-        self.host.ledger.brought(self, [bytes(data) for data in run], origin)
-        return run, origin
+        if received is not None:
+            run, origin = received
+            self.host.ledger.brought(self, [bytes(data) for data in run], origin)
+        return received
 
     def arrive(self, data: bytes, address: int, port: int, ttl: int = 64, called: int = 0) -> None:
         """See `FakeDatagrams`."""

@@ -16,10 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usernat.nat.context import microseconds
+from usernat.nat.context import microseconds, ttl_beyond
 from usernat.nat.flows import FlowInfo
 from usernat.nat.forwards.waiting import KEPT
-from usernat.nat.host_end import HostEnd, HostEndCounters, alike
+from usernat.nat.host_end import HostEnd, HostEndCounters, alike, apart
 from usernat.policy.decision import UDP
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class UdpClient:
         sock, guest, guest_port = self.socket, self.guest, self._forward.forward.guest_port
         gateway, port = self._forward.context.config.gateway, sock.port
         assert port is not None
-        ttl = max(ttl - 1, 1)  # RFC 1812 §5.3.1-a; a host takes what is for it whatever the TTL
+        ttl = ttl_beyond(ttl)
         if not sock.send_all(datagrams, guest, guest_port, src=gateway, src_port=port, ttl=ttl):
             datagrams = [data for data in datagrams if sock.send(data, guest, guest_port, ttl=ttl)]
             if not datagrams:
@@ -182,10 +182,8 @@ class UdpForward(HostEnd):
             else:
                 room -= weight
                 taken.append(data)
-        if 0 < len(taken) < len(datagrams):
-            taken = [bytes(data) for data in taken]  # a view would keep all that came with it
         if taken:
-            count, size = client.deliver(taken, ttl, now)
+            count, size = client.deliver(apart(taken, datagrams), ttl, now)
             waiting.add(client.socket, size, count)
             counters.delivered += count
             counters.guest_full += len(taken) - count

@@ -9,6 +9,7 @@ import pytest
 
 from tests.nat.host_kit import Loop
 from tests.nat.real_kit import RealLab, Server
+from usernat.nat.readiness import EpollSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +36,13 @@ def udp_peer() -> Iterator[socket.socket]:
         peer.bind(("127.0.0.1", 0))
         peer.settimeout(5)
         yield peer
+
+
+@pytest.fixture
+def selector() -> Iterator[EpollSelector]:
+    made = EpollSelector()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.nat.kit import Lab
-from usernat.fuzz.fakehost import UDP, Failing, find
-from usernat.fuzz.fakesockets import FakeDatagrams
+from usernat.fuzz import fakeruns
+from usernat.fuzz.fakehost import UDP
 from usernat.nat.gateway import Hooks
-from usernat.nat.host_segmentation import MOST_AT_ONCE
 from usernat.stack.device import Capabilities
-from usernat.stack.l4.udp_run import MAX_RUN, MAX_RUN_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from usernat.nat.audit import Record
     from usernat.nat.host import Owner
@@ -21,8 +19,13 @@ if TYPE_CHECKING:
     from usernat.stack.device import Buffer
 
 
-class FakeRuns(FakeDatagrams):
-    """A UDP socket of the host that can do what Linux can. cuts: it takes runs, as for a path on which the kernel cuts.
+def filled(sizes: list[int]) -> Iterator[bytes]:
+    """Datagrams of these sizes, each with bytes of its own."""
+    return (bytes([number + 1]) * size for number, size in enumerate(sizes))
+
+
+class FakeRuns(fakeruns.FakeRuns):
+    """cuts: it takes runs, as for a path on which the kernel cuts.
 
     sent, brought: how many datagrams went and came with each call that may have many.
     """
@@ -30,41 +33,26 @@ class FakeRuns(FakeDatagrams):
     cuts = True
 
     def __init__(self, host: Any, owner: Owner, port: int, address: int) -> None:
-        super().__init__(host, owner, UDP, port, address)
+        super().__init__(host, owner, port, address)
         self.sent: list[int] = []
         self.brought: list[int] = []
 
+    def refuses(self) -> bool:
+        return not self.cuts
+
     def receive(self) -> tuple[list[Buffer], Origin] | None:
         received = super().receive()
-        if received is None:
-            return None
-        run, origin = received
-        size = len(run[0])  # a kernel puts together what has one size, but for the last
-        while self._in and len(run) < MOST_AT_ONCE and len(run[-1]) == size:
-            data, came_from = self._in[0]
-            if came_from != origin or not 0 < len(data) <= size or (len(run) + 1) * size > MAX_RUN_BYTES:
-                break
-            run.append(self._in.popleft()[0])
-        self.brought.append(len(run))
-        return run, origin
+        if received is not None:
+            self.brought.append(len(received[0]))
+        return received
 
     def send_run(
         self, run: Sequence[Buffer], address: int, port: int, ttl: int, df: bool, source: int = 0
     ) -> bool:
-        sizes = [len(data) for data in run]
-        assert 1 < len(run) <= MAX_RUN
-        assert {*sizes[:-1]} == {sizes[0]}
-        assert 0 < sizes[-1] <= sizes[0]
-        assert sum(sizes) <= MAX_RUN_BYTES
-        script = find(self.host.udp, address, port)
-        failing = isinstance(script, Failing) and script.delay_us is None
-        if not self.cuts or failing or (df and sizes[0] + 28 > self.host.mtu) or self.getsockopt(0, 0):
-            return False
-        self.sent.append(len(run))
-        for data in run:
-            self.left_from.append(source)
-            self.host.carry(self, bytes(data), address, port, ttl, df)
-        return True
+        gone = super().send_run(run, address, port, ttl, df, source)
+        if gone:
+            self.sent.append(len(run))
+        return gone
 
 
 class RunLab(Lab):
@@ -92,3 +80,7 @@ class RunLab(Lab):
 
         if runs:
             host.publish_udp = publish_udp  # type: ignore[method-assign] # and `open_udp` by it
+
+    def counters(self, *prefixes: str) -> dict[str, int]:
+        """Of the gateway, those that begin so."""
+        return {name: value for name, value in self.gateway.counters().items() if name.startswith(prefixes)}

@@ -57,7 +57,7 @@ def test_complaints_that_come_faster_than_they_are_read_are_no_failure_of_the_an
             host.fail_later(ReportedError(errno.ECONNREFUSED, icmp=True, code=3, offender=ABROAD), *CLIENT)
         return found
 
-    host.errors = ever_more  # type: ignore[method-assign]
+    host.errors = ever_more  # type: ignore[method-assign] # of this one socket
     sock.send(b"answer", *client)
     lab.run(10 * MS)
     assert (lab.count("forwards.udp.host_full"), lab.count("forwards.udp.host_failed")) == (1, 0)

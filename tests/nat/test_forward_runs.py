@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,16 +10,12 @@ from hypothesis import strategies as st
 
 from tests.nat.forward_kit import ABROAD, CLIENT, INSIDE, OUTSIDE, come, publish_udp, sent, visited
 from tests.nat.kit import GATEWAY, GUEST, LOOPBACK, MS, ROUTER, SECOND
-from tests.nat.run_kit import FakeRuns, RunLab
+from tests.nat.run_kit import FakeRuns, RunLab, filled
 from tests.nat.udp_kit import only_host_socket, received
 from usernat.nat.config import Limits
 from usernat.nat.forwards.waiting import KEPT, MOST_WAITING
 from usernat.nat.host_end import DATAGRAMS_AN_EVENT, MOST_AN_EVENT
 from usernat.policy import NetworkPolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 OTHER_CLIENT = (ABROAD, 9)
 LIMITS = {"upload_bytes_per_second": 100_000, "download_bytes_per_second": 100_000}
@@ -63,10 +59,6 @@ BURSTS = st.lists(
 )
 
 
-def filled(sizes: list[int]) -> Iterator[bytes]:
-    return (bytes([number + 1]) * size for number, size in enumerate(sizes))
-
-
 def play(lab: RunLab, bursts: list[Burst], pause: int) -> dict[str, Any]:
     """The same scene for any host: all that there is to be seen."""
     publish_udp(lab, address=0)
@@ -85,11 +77,7 @@ def play(lab: RunLab, bursts: list[Burst], pause: int) -> dict[str, Any]:
             socks[burst.from_port].send(data, GATEWAY, ports[burst.client], ttl=burst.ttl, df=burst.df)
         lab.run(pause)
     lab.run(SECOND)
-    counters = {
-        name: value
-        for name, value in lab.gateway.counters().items()
-        if name.startswith(("forwards", "nat.udp", "quota", "audit"))
-    }
+    counters = lab.counters("forwards", "nat.udp", "quota", "audit")
     errors = [
         (error.type, error.code, error.source, error.mtu, bytes(error.datagram))
         for sock in socks.values()

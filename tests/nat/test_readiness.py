@@ -97,13 +97,6 @@ def test_it_says_what_the_standard_librarys_says(steps: list[tuple[int, str, int
 
 
 @pytest.fixture
-def selector() -> Iterator[EpollSelector]:
-    made = EpollSelector()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def pair() -> Iterator[Pair]:
     made = Pair()
     yield made

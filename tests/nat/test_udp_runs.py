@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.nat.kit import GUEST, MS, OTHER, ROUTER, SECOND, SERVER
-from tests.nat.run_kit import FakeRuns, RunLab
+from tests.nat.run_kit import FakeRuns, RunLab, filled
 from tests.nat.udp_kit import PORT, only_host_socket, received, reported, talking
 from usernat.fuzz.fakehost import Failing
 from usernat.fuzz.fakesockets import FakeDatagrams
 from usernat.nat.host_datagram import ReportedError
 from usernat.policy import NetworkPolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 LIMITS = {"upload_bytes_per_second": 100_000, "download_bytes_per_second": 100_000}
 
@@ -51,10 +47,6 @@ BURSTS = st.lists(
 )
 
 
-def filled(sizes: list[int]) -> Iterator[bytes]:
-    return (bytes([number + 1]) * size for number, size in enumerate(sizes))
-
-
 def play(lab: RunLab, bursts: list[Burst], pause: int) -> dict[str, Any]:
     """The same scene for any host."""
     socks = [lab.guest.udp.bind(GUEST, 4000 + number) for number in range(2)]
@@ -69,11 +61,7 @@ def play(lab: RunLab, bursts: list[Burst], pause: int) -> dict[str, Any]:
                 host.arrive(data, *burst.to, burst.ttl)
         lab.run(pause)
     lab.run(SECOND)
-    counters = {
-        name: value
-        for name, value in lab.gateway.counters().items()
-        if name.startswith(("nat.udp", "quota", "audit", "nat.destinations"))
-    }
+    counters = lab.counters("nat.udp", "quota", "audit", "nat.destinations")
     came = [received(sock) for sock in socks]
     errors = [
         [(error.type, error.code, error.source, bytes(error.datagram)) for error in sock.errors]

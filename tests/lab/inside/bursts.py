@@ -49,16 +49,14 @@ def echoed_by_offload(
         peer.send(b"the first is for the decision")
         peer.recv(100)
         peer.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-        control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))]
         for round_ in range(rounds):
             whole = bytes((round_,)) * (size * (number - 1) + size // 2)
-            peer.sendmsg([whole], control)
+            peer.sendmsg([whole], _cut_into(size))
             came = b""
             while len(came) < len(whole):
                 data, ancillary, _, _ = peer.recvmsg(65535, 256)
-                for level, kind, value in ancillary:
-                    if (level, kind) == (socket.IPPROTO_UDP, UDP_GRO):
-                        most = max(most, -(-len(data) // int.from_bytes(value[:4], "little")))
+                if together := _size_of_each(ancillary):
+                    most = max(most, -(-len(data) // together))
                 came += data
             if came != whole:
                 return False, most
@@ -74,16 +72,8 @@ def echo_runs(port: int) -> None:
         print("ready", flush=True)  # noqa: T201 - whoever has started it waits for that
         while True:
             data, ancillary, _, client = server.recvmsg(65535, 256)
-            sizes = [
-                value[:4]
-                for level, kind, value in ancillary
-                if (level, kind) == (socket.IPPROTO_UDP, UDP_GRO)
-            ]
-            size = int.from_bytes(sizes[0], "little") if sizes else 0
-            control = (
-                [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))] if 0 < size < len(data) else []
-            )
-            server.sendmsg([data], control, 0, client)
+            size = _size_of_each(ancillary)
+            server.sendmsg([data], _cut_into(size) if 0 < size < len(data) else [], 0, client)
 
 
 def error_after_burst(address: str, port: int, count: int, size: int) -> str:
@@ -101,6 +91,19 @@ def error_after_burst(address: str, port: int, count: int, size: int) -> str:
             except OSError as error:
                 return os.strerror(error.errno or 0)
     return "none"
+
+
+def _cut_into(size: int) -> list[tuple[int, int, bytes]]:
+    """The control messages that have the kernel make datagrams of so many bytes."""
+    return [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))]
+
+
+def _size_of_each(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """Of the datagrams that came at once, by the kernel's control messages; 0 where it was one."""
+    for level, kind, value in ancillary:
+        if (level, kind) == (socket.IPPROTO_UDP, UDP_GRO):
+            return int.from_bytes(value[:4], "little")
+    return 0
 
 
 def _socket(address: str, port: int) -> socket.socket:
